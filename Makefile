@@ -1,0 +1,33 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up in .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+.venv/.demo: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Setting up .venv (once; about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+.venv/.test: pyproject.toml .venv/.demo
+	@echo "Setting up the test tools (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: .venv/.demo
+	@$(BIN)/python examples/demo.py
+
+test: .venv/.test
+	@$(BIN)/python -m pytest
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.test
+	@$(BIN)/python bench/pass_through.py
+
+clean:
+	rm -rf .venv .demo .kmsi .pytest_cache .mypy_cache .ruff_cache .hypothesis

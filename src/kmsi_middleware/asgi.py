@@ -1,0 +1,58 @@
+"""The one line for ASGI apps: Starlette, FastAPI and any other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import anyio
+
+from .assembly import Clock, assemble
+from .edges.asgi import ASGIApp, ASGIShell, FailedShell, Receive, Scope, Send
+from .vocabulary.errors import SettingsError
+from .vocabulary.settings import Settings
+
+_log = logging.getLogger("kmsi_middleware")
+
+
+class KMSIMiddleware:
+    """Sign-in, session, "Stay signed in?" and sign-out for an ASGI app.
+
+    ``settings`` and the keywords are described in ``docs/settings.md``; what is given in neither comes from the
+    environment (``KMSI_…``). ``clock`` answers seconds since 1970 (UTC).
+
+    Raises :class:`~kmsi_middleware.errors.SettingsError` for a setting that can't work. An app that is put
+    together only when its server has started (Starlette's ``add_middleware``) fails the start-up instead
+    (``lifespan.startup.failed``).
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings | None = None, *, clock: Clock = time.time, **keywords: Any
+    ) -> None:
+        self._shell: ASGIShell | FailedShell
+        try:
+            parts = assemble(keywords, settings, clock=clock, asynchronous=True)
+        except SettingsError as error:
+            if not _is_running():
+                raise
+            _log.critical("%s", error)
+            self._shell = FailedShell(error)
+        else:
+            self._shell = ASGIShell(app, parts.deployment, parts.services, parts.pages, clock, parts.idp)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._shell(scope, receive, send)
+
+
+def _is_running() -> bool:
+    """Whether a server's event loop is running already: then an exception here would pass for an app without a
+    lifespan, and the server would start."""
+    try:
+        anyio.get_cancelled_exc_class()  # whichever event loop it is, it has one
+    except RuntimeError:
+        return False
+    return True
+
+
+__all__ = ["KMSIMiddleware"]

@@ -1,0 +1,135 @@
+"""Putting the parts together: from settings to a middleware that runs. The only place that reads the environment."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .edges.pages import PageRenderer
+from .edges.provider import ProviderClient
+from .edges.services import Services
+from .edges.sign_in_log import FILE_NAME, SignInLog
+from .edges.stores import open_store
+from .flows.deployment import EMBEDDED_CLIENT_ID, Deployment
+from .vocabulary.effects import SessionStore
+from .vocabulary.errors import SettingsError
+from .vocabulary.settings import Settings
+
+if TYPE_CHECKING:
+    from .idp import EmbeddedIdP
+
+Clock = Callable[[], float]
+SECRET_FILE = "secret.key"  # noqa: S105 (a file's name)
+_log = logging.getLogger("kmsi_middleware")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Everything that a shell needs."""
+
+    deployment: Deployment
+    services: Services
+    pages: PageRenderer
+    clock: Clock
+    idp: EmbeddedIdP | None
+
+
+def assemble(
+    keywords: Mapping[str, Any],
+    settings: Settings | None = None,
+    *,
+    clock: Clock = time.time,
+    dice: Callable[[int], bytes] = secrets.token_bytes,
+    asynchronous: bool,
+) -> Assembly:
+    """Check all settings and put the parts together; opens nothing.
+
+    Raises :class:`SettingsError`.
+    """
+    resolved = Settings.resolve(keywords, settings, os.environ)
+    hook = resolved.sign_in_signals
+    if not asynchronous and inspect.iscoroutinefunction(hook):
+        raise SettingsError("sign_in_signals", hook, "under WSGI it must be a plain function, not an async one")
+    folder = _folder(resolved)
+    if resolved.embedded and not resolved.secret_keys:
+        resolved = replace(resolved, secret_keys=(_kept_secret(folder),))
+    store: SessionStore = open_store(resolved.store) if isinstance(resolved.store, str) else resolved.store
+    pages = PageRenderer(resolved.templates)
+    pages.check()
+    idp = _embedded(resolved, folder, clock) if resolved.embedded else None
+    services = Services(
+        store=store,
+        provider=ProviderClient(
+            timeout=resolved.http_timeout,
+            async_transport=idp.async_transport if idp else None,
+            sync_transport=idp.sync_transport if idp else None,
+        ),
+        log=SignInLog(folder / FILE_NAME if folder else None, days=resolved.sign_in_log_days),
+        hook=hook,
+    )
+    if resolved.base_url is None:
+        _log.warning("base_url is not set: the app answers on loopback only")
+    return Assembly(Deployment(resolved, dice), services, pages, clock, idp)
+
+
+def _folder(settings: Settings) -> Path | None:
+    """The folder of the session database, where everything else that is kept lies beside it."""
+    if isinstance(settings.store, str) and settings.store.startswith("sqlite:"):
+        return Path(settings.store.removeprefix("sqlite:")).expanduser().absolute().parent
+    return None
+
+
+def _kept_secret(folder: Path | None) -> str:
+    """The embedded provider's app needs no secret of its own: one is made once, and kept for its owner only, so
+    that a restart signs nobody out."""
+    if folder is None:
+        return secrets.token_urlsafe(32)
+    path = folder / SECRET_FILE
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            # Written under another name first: of several workers that start at once, all read one whole secret.
+            draft = folder / f".{SECRET_FILE}.{secrets.token_hex(8)}"
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(32))
+            try:
+                os.link(draft, path)
+            finally:
+                draft.unlink()
+        secret = path.read_text().strip()
+    except OSError as error:
+        problem = f"no secret can be kept in its folder ({error.strerror}): give a folder that can be written to"
+        raise SettingsError("store", str(folder), problem) from error
+    if len(secret) < 32:
+        raise SettingsError("secret_keys", str(path), "the kept secret is damaged: delete the file, and sign in again")
+    return secret
+
+
+def _embedded(settings: Settings, folder: Path | None, clock: Clock) -> EmbeddedIdP:
+    """The development provider, which knows this app."""
+    import tempfile
+
+    from .idp import App, ConfigError, EmbeddedIdP, default_config, load_config
+
+    try:
+        config = load_config(Path(settings.idp_config)) if settings.idp_config else default_config()
+    except (ConfigError, OSError) as error:
+        raise SettingsError("idp_config", settings.idp_config, str(error)) from error
+    prefix = settings.prefix
+    here = App(
+        client_id=EMBEDDED_CLIENT_ID,
+        name=settings.app_name,
+        redirect_uris=(f"{prefix}/callback",),
+        post_logout_redirect_uris=(f"{prefix}/logged-out",),
+        frontchannel_logout_uri=f"{prefix}/frontchannel-logout",
+    )
+    kept = folder or Path(tempfile.mkdtemp(prefix="kmsi-idp-"))
+    return EmbeddedIdP(config.with_app(here), folder=kept, clock=clock)

@@ -1,0 +1,339 @@
+"""The ASGI shell: between an ASGI server and an ASGI app.
+
+1. A settled session is passed on at once (:mod:`.settled`). Everything else is for the flow.
+2. What the app sees: ``scope["kmsi"]``, ``scope["user"]``, ``scope["auth"]``, ``scope["session"]``.
+3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
+4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
+   ``private``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ..flows import dispatch, sessions
+from ..flows.deployment import Deployment
+from ..flows.replies import unavailable
+from ..rules.app_data import AppData, NoSession
+from ..vocabulary.errors import Refused, SettingsError, StoreConflict, Unavailable
+from ..vocabulary.messages import Forward, Reply, Request, Site
+from ..vocabulary.session import Session
+from .identity import ANONYMOUS, NOBODY, SIGNED_IN
+from .pages import PageRenderer
+from .services import Services
+from .settled import Settled, SettledSessions
+from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_VARY = (b"vary", b"Cookie")
+_NO_STORE = (b"cache-control", b"no-store")
+_PRIVATE = (b"cache-control", b"private")
+_BOUNDARY = (0x20, 0x3B)  # a blank or a semicolon: where a cookie's name may begin
+
+
+class ASGIShell:
+    """One app's middleware under ASGI."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        deployment: Deployment,
+        services: Services,
+        pages: PageRenderer,
+        clock: Callable[[], float],
+        idp: ASGIApp | None = None,
+    ) -> None:
+        settings = deployment.settings
+        self._app = app
+        self._deployment = deployment
+        self._services = services
+        self._pages = pages
+        self._clock = clock
+        self._idp = idp
+        self._where = Where(settings)
+        self._clients = Clients(settings.trusted_proxies)
+        self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._prefix = deployment.prefix
+        # With base_url the cookie's name is always the same; without, it has the server's port in it.
+        self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if root := scope.get("root_path"):
+                path = _below(path, root)
+            if not path.startswith(self._prefix):
+                settled = self._peek(scope)
+                if settled is not None:
+                    return await self._forward(scope, receive, send, settled)
+            await self._http(scope, receive, send, path)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+        return None
+
+    # The fast path --------------------------------------------------------------------------------------
+
+    def _peek(self, scope: Scope) -> Settled | None:
+        needle = self._needle or self._needle_of(scope)
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                at = value.find(needle)
+                if at >= 0:
+                    if at and value[at - 1] not in _BOUNDARY:
+                        return None
+                    begin = at + len(needle)
+                    end = begin + 43
+                    if value[end : end + 1] not in (b"", b";"):
+                        return None
+                    return self._settled.peek(value[begin:end])
+        return None
+
+    def _needle_of(self, scope: Scope) -> bytes:
+        return f"{self._where.cookie_name(_port(scope))}=".encode()
+
+    async def _forward(
+        self, scope: Scope, receive: Receive, send: Send, settled: Settled, cookies: tuple[str, ...] = ()
+    ) -> None:
+        """Let the app answer, with a session."""
+        data = _show(scope, settled)
+        replaced: list[bool] = []
+
+        def sending(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                if cookies or data.touched:
+                    return self._save_and_send(scope, settled.session, data, message, send, replaced, cookies)
+                message["headers"] = _protected(message.get("headers", ()))
+            elif replaced:
+                return _nothing()
+            return send(message)
+
+        await self._app(scope, receive, sending)
+
+    async def _save_and_send(
+        self,
+        scope: Scope,
+        session: Session,
+        data: AppData,
+        message: Message,
+        send: Send,
+        replaced: list[bool],
+        cookies: tuple[str, ...],
+    ) -> None:
+        """Rule 3. ``replaced`` becomes true when the app's response is not sent."""
+        changes = data.changes()
+        if changes is not None:
+            now = self._clock()
+            try:
+                await self._services.run_async(sessions.save_data(session, *changes), now)
+            except (Unavailable, StoreConflict) as error:
+                replaced.append(True)
+                failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
+                request = self._request(scope, self._site(scope), b"")
+                await self._reply(unavailable(self._deployment, request, now, failure), send)
+                return
+        message["headers"] = [*_protected(message.get("headers", ())), *_set_cookies(cookies)]
+        await send(message)
+
+    # Everything else ------------------------------------------------------------------------------------
+
+    def _site(self, scope: Scope) -> Site:
+        host = next((str(value, "latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+        return self._where.site(str(scheme), host, _port(scope), scope.get("root_path", ""))
+
+    def _request(self, scope: Scope, site: Site, body: bytes) -> Request:
+        headers = joined_headers((n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"])
+        peer = scope.get("client")
+        root = scope.get("root_path", "")
+        path = _below(scope["path"], root) if root else scope["path"]
+        query = scope.get("query_string", b"").decode("latin-1")
+        return Request(
+            site=site,
+            method=scope.get("method", "GET"),
+            path=path,
+            query=query,
+            headers=headers,
+            target=raw_target(site.root + path, query),
+            client_address=self._clients.address(peer[0] if peer else "", headers.get("x-forwarded-for", "")),
+            body=body,
+            websocket=scope["type"] == "websocket",
+        )
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        if self._idp is not None and dispatch.is_reserved(path, self._prefix + IDP):
+            root = scope.get("root_path", "").rstrip("/") + self._prefix + IDP
+            mounted = {**scope, "root_path": root, "path": root + path[len(self._prefix + IDP) :]}
+            mounted.pop("raw_path", None)
+            return await self._idp(mounted, receive, send)
+        try:
+            site = self._site(scope)
+        except Refused as error:
+            return await self._reply(plain(error), send)
+        body = b""
+        if scope["method"] == "POST" and dispatch.is_reserved(path, self._prefix):
+            body = await _read(receive)
+        request = self._request(scope, site, body)
+        now = self._clock()
+        stamp_key = first_key(request)
+        stamp = self._settled.stamp(stamp_key) if stamp_key else None
+        outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
+        if isinstance(outcome, Reply):
+            return await self._reply(outcome, send, head=scope["method"] == "HEAD")
+        session = outcome.session
+        if session is None:
+            return await self._forward_anonymous(scope, receive, send, outcome)
+        settled = self._settled.settle(session, outcome.until, stamp if session.key == stamp_key else None)
+        return await self._forward(scope, receive, send, settled, outcome.set_cookies)
+
+    async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
+        _show_nobody(scope)
+        replaced = False
+
+        async def sending(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                if outcome.refusal is not None and message["status"] == 403:
+                    replaced = True
+                    await self._reply(outcome.refusal, send)
+                    return
+                message["headers"] = _varied(message.get("headers", ()))
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, sending)
+
+    async def _reply(self, reply: Reply, send: Send, *, head: bool = False) -> None:
+        status, headers, body = rendered(reply, self._pages)
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await send({"type": "http.response.body", "body": b"" if head else body})
+
+    # WebSockets and the lifespan ------------------------------------------------------------------------
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        now = self._clock()
+        try:
+            request = self._request(scope, self._site(scope), b"")
+            outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
+        except Refused as error:
+            outcome = plain(error)
+        if isinstance(outcome, Reply):
+            return await self._deny(scope, receive, send, outcome)
+        if outcome.session is None:
+            _show_nobody(scope)
+            return await self._app(scope, receive, send)
+        settled = self._settled.settle(outcome.session, 0, None)
+        data = _show(scope, settled)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if (changes := data.changes()) is not None:
+                await self._services.run_async(sessions.save_data(outcome.session, *changes), self._clock())
+        return None
+
+    async def _deny(self, scope: Scope, receive: Receive, send: Send, reply: Reply) -> None:
+        """Refuse a handshake: by a response where the server can, else by closing before it is accepted."""
+        await receive()  # websocket.connect
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        status, headers, body = rendered(reply, self._pages)
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": raw})
+        await send({"type": "websocket.http.response.body", "body": body})
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._services.close()
+
+
+class FailedShell:
+    """Stands in for a middleware whose settings can't work, where it is too late to raise at construction: the
+    server's start-up fails, and so does every request."""
+
+    def __init__(self, error: SettingsError) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise self._error
+        await receive()  # lifespan.startup
+        await send({"type": "lifespan.startup.failed", "message": str(self._error)})
+
+
+def _below(path: str, root: str) -> str:
+    """The path below the app's root path; servers differ in whether ``path`` includes it (ASGI HTTP 2.5)."""
+    root = root.rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
+def _port(scope: Scope) -> int | None:
+    server = scope.get("server")
+    return server[1] if server else None
+
+
+def _show(scope: Scope, settled: Settled) -> AppData:
+    scope["kmsi"] = settled.session
+    scope["user"] = settled.user
+    scope["auth"] = SIGNED_IN
+    scope["session"] = data = settled.data.copy()
+    return data
+
+
+def _show_nobody(scope: Scope) -> None:
+    scope["kmsi"] = None
+    scope["user"] = NOBODY
+    scope["auth"] = ANONYMOUS
+    scope["session"] = NoSession()
+
+
+def _protected(headers: Any) -> list[tuple[bytes, bytes]]:
+    """Rule 4. A new list: the app may use its own again."""
+    html = said = False
+    for name, value in headers:
+        if name == b"content-type":
+            html = value[:9] == b"text/html"
+        elif name == b"cache-control":
+            said = True
+    if said:
+        return [*headers, _VARY]
+    return [*headers, _VARY, _NO_STORE if html else _PRIVATE]
+
+
+def _varied(headers: Any) -> list[tuple[bytes, bytes]]:
+    return [*headers, _VARY]
+
+
+def _set_cookies(cookies: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+    return [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _read(receive: Receive) -> bytes:
+    """A request's body, up to a little more than what is accepted."""
+    body = b""
+    while len(body) <= dispatch.LONGEST_BODY:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return body

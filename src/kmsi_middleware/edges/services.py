@@ -1,0 +1,132 @@
+"""Performing effects: what a flow asks for, done. Once for WSGI and once, with ``await``, for ASGI."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio.to_thread
+
+from ..vocabulary import effects as ask
+from ..vocabulary.effects import Effect, Flow, SessionStore
+from ..vocabulary.errors import KMSIError
+from ..vocabulary.settings import SignInSignalsHook
+from ..vocabulary.signals import SignInSignals
+from .provider import ProviderClient
+from .sign_in_log import SignInLog
+from .unmatched import UnmatchedCounter
+
+T = TypeVar("T")
+_log = logging.getLogger("kmsi_middleware")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that does I/O for one app."""
+
+    store: SessionStore
+    provider: ProviderClient
+    log: SignInLog
+    hook: SignInSignalsHook | None = None
+    unmatched: UnmatchedCounter = field(default_factory=UnmatchedCounter)
+
+    def run(self, flow: Flow[T], now: float) -> T:
+        """Drive a flow to its outcome."""
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    answer = self.perform(effect, now)
+                except KMSIError as error:
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    async def run_async(self, flow: Flow[T], now: float) -> T:
+        """The same with ``await``."""
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    answer = await self.perform_async(effect, now)
+                except KMSIError as error:
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    def perform(self, effect: Effect, now: float) -> Any:
+        """Perform one effect, waiting for it."""
+        match effect:
+            case ask.GetProvider(issuer):
+                return self.provider.provider(issuer, now)
+            case ask.GetKeys(jwks_uri, unknown_kid):
+                return self.provider.keys(jwks_uri, unknown_kid, now)
+            case ask.Fetch(request):
+                return self.provider.fetch(request)
+            case ask.AskSignals(facts):
+                return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
+        work, _ = self._local(effect, now)
+        return work()
+
+    async def perform_async(self, effect: Effect, now: float) -> Any:
+        """Perform one effect without holding up the event loop."""
+        match effect:
+            case ask.GetProvider(issuer):
+                return await self.provider.provider_async(issuer, now)
+            case ask.GetKeys(jwks_uri, unknown_kid):
+                return await self.provider.keys_async(jwks_uri, unknown_kid, now)
+            case ask.Fetch(request):
+                return await self.provider.fetch_async(request)
+            case ask.AskSignals(facts):
+                if self.hook is None:
+                    return SignInSignals()
+                if inspect.iscoroutinefunction(self.hook):
+                    answer = await self.hook(facts)
+                else:
+                    answer = await anyio.to_thread.run_sync(self.hook, facts)
+                    if inspect.isawaitable(answer):
+                        answer = await answer
+                return SignInSignals.of(answer)
+        work, quick = self._local(effect, now)
+        # A read by key costs less than the hop to a thread would; a write may wait for another process.
+        return work() if quick else await anyio.to_thread.run_sync(work)
+
+    def _local(self, effect: Effect, now: float) -> tuple[Callable[[], Any], bool]:
+        """What this machine does by itself, and whether it is quick enough for an event loop's thread."""
+        store = self.store
+        match effect:
+            case ask.LoadSession(key):
+                return lambda: store.load(key, now), store.inline
+            case ask.CreateSession(session):
+                return lambda: store.create(session, now), store.inline_writes
+            case ask.SaveSession(session):
+                return lambda: store.save(session, now), store.inline_writes
+            case ask.EndSession(key, reason):
+                return lambda: store.end(key, reason, now), store.inline_writes
+            case ask.FindSessions(sid, issuer):
+                return lambda: store.find(sid, issuer, now), store.inline
+            case ask.PutTicket(key, payload, expires_at):
+                return lambda: store.put_ticket(key, payload, expires_at, now), store.inline_writes
+            case ask.ReadTicket(key):
+                return lambda: store.read_ticket(key, now), store.inline
+            case ask.TakeTicket(key):
+                return lambda: store.take_ticket(key, now), store.inline_writes
+            case ask.AppendSignIn(record):
+                return lambda: self.log.append(record, now), False
+            case ask.CountUnmatched(kind, address):
+                return lambda: self.unmatched.hit(kind, address, now), True
+            case ask.MayTry(kind, address):
+                return lambda: self.unmatched.allows(kind, address, now), True
+        raise TypeError(f"nobody performs {effect!r}")
+
+    def close(self) -> None:
+        """Close what is open. A later use opens it again."""
+        self.store.close()
+        self.log.close()

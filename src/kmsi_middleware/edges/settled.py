@@ -1,0 +1,84 @@
+"""The fast path: sessions that this process has looked at, and about which nothing is to be done.
+
+A session is *settled* until an instant, for as long as the store's counter of its slot stays what it was when
+the session was loaded. Then the request is passed on, and no flow runs. Everything else is for the flow.
+
+1. The counter is read before the load and compared after it; an odd one (a write is under way) is not believed.
+   So a request that starts after a revocation was answered, in whatever process, does not pass here.
+2. Sessions are found by the token's SHA-256, as in the store, so that no comparison's time tells of a token.
+3. Where :func:`SettledSessions.peek` answers, the flow would have forwarded the same session, and asked for
+   nothing but the load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+from ..rules.app_data import Kept
+from ..vocabulary.effects import SessionStore, slot_of
+from ..vocabulary.errors import StoreUnavailable
+from ..vocabulary.session import Session
+from .identity import User
+
+MOST_SESSIONS = 20_000
+"""How many sessions a process keeps at hand; the one that was put there first goes."""
+
+
+class Settled:
+    """One settled session, ready to be handed to the app."""
+
+    __slots__ = ("data", "session", "slot", "stamp", "until", "user")
+
+    def __init__(self, session: Session, user: User, until: int, slot: int, stamp: int) -> None:
+        self.session = session
+        self.user = user
+        self.data = Kept(session.data)
+        self.until = until
+        self.slot = slot
+        self.stamp = stamp
+
+
+class SettledSessions:
+    """The settled sessions of one process."""
+
+    __slots__ = ("_by_key", "_clock", "_counters", "_store", "_user_claim")
+
+    def __init__(self, store: SessionStore, clock: Callable[[], float], user_claim: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._user_claim = user_claim
+        self._by_key: dict[bytes, Settled] = {}
+        self._counters: Sequence[int] | None = None
+
+    def peek(self, token: bytes) -> Settled | None:
+        """The settled session of a token, or ``None``: then ask the flow."""
+        settled = self._by_key.get(sha256(token).digest())
+        if (
+            settled is not None and self._clock() < settled.until and self._counters[settled.slot] == settled.stamp  # type: ignore[index]
+        ):
+            return settled
+        return None
+
+    def stamp(self, key: bytes) -> int | None:
+        """The counter of a key's slot, to be read before its load; ``None`` if it vouches for nothing."""
+        try:
+            counters = self._counters = self._store.counters()
+        except StoreUnavailable:
+            return None
+        if counters is None:
+            return None
+        stamp = counters[slot_of(key)]
+        return None if stamp & 1 else stamp
+
+    def settle(self, session: Session, until: int, stamp: int | None) -> Settled:
+        """Make a loaded session ready, and keep it if its slot's counter is still ``stamp`` (rule 1)."""
+        slot = slot_of(session.key)
+        settled = Settled(session, User(session, self._user_claim), until, slot, stamp or 0)
+        counters = self._counters
+        if until and stamp is not None and counters is not None and counters[slot] == stamp:
+            by_key = self._by_key
+            if len(by_key) >= MOST_SESSIONS:
+                by_key.pop(next(iter(by_key)), None)
+            by_key[session.key] = settled
+        return settled

@@ -1,0 +1,383 @@
+"""Sessions in a SQLite file, shared by all processes of one machine.
+
+1. A read is one SELECT on a connection of its own, taken from a pool: it waits for no writer, and costs
+   microseconds, so it runs on the event loop's thread.
+2. A write is one ``BEGIN IMMEDIATE`` transaction on the process's one writing connection. It may wait for other
+   processes (``WRITE_WAIT``), so it belongs on a worker thread.
+3. Every write of a session marks and settles its counter (:mod:`.counters`). Tickets and sweeping don't: nobody
+   holds a ticket in memory, and what is swept had expired a day before.
+4. Sweeping needs no thread: once a minute of the caller's time, a write also deletes up to ``SWEEP_STEP`` rows of
+   each table that are over. While there are more, every write does, and as a write adds one row at most, the
+   file stops growing.
+5. Whatever SQLite or the system raises becomes :class:`StoreUnavailable`, and nothing of it was answered.
+6. A SQLite connection must not cross a fork. Just before one, the connections are closed, and both sides open
+   their own when they need them. Where a server forks behind Python's back, the child drops what it inherited
+   without touching it.
+7. A database file that was replaced or deleted under us is noticed by the next write, which fails; the one after
+   it opens the new file. Stop the processes before you replace the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from ...vocabulary.effects import slot_of
+from ...vocabulary.errors import StoreConflict, StoreUnavailable
+from ...vocabulary.session import TOMBSTONE_SECONDS, EndReason, Session, Tombstone
+from . import codec, schema
+from .counters import Counters
+
+T = TypeVar("T")
+
+SWEEP_EVERY = 60
+"""Seconds of the caller's time between two sweeps, when the last one left nothing."""
+SWEEP_STEP = 100
+"""Rows of a table that one write deletes at most."""
+
+# Columns in the order of codec.COLUMNS.
+_LOAD = """
+    SELECT gone_at, ended, version, issuer, subject, sids, expires_at, data, sealed, body
+    FROM sessions WHERE key = ?
+"""
+_CREATE = """
+    INSERT INTO sessions (key, gone_at, version, issuer, subject, sids, expires_at, data, sealed, body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
+"""
+_CURRENT = """
+    SELECT id, issuer, sids FROM sessions WHERE key = ? AND version = ? AND ended IS NULL AND gone_at > ?
+"""
+_SAVE = """
+    UPDATE sessions SET gone_at = ?, version = ?, issuer = ?, subject = ?, sids = ?, expires_at = ?, data = ?,
+        sealed = ?, body = ?
+    WHERE id = ?
+"""
+_END = """
+    UPDATE sessions SET gone_at = ?, ended = ?, version = NULL, issuer = NULL, subject = NULL, sids = NULL,
+        expires_at = NULL, data = NULL, sealed = NULL, body = NULL
+    WHERE id = ?
+"""
+_FIND = """
+    SELECT key, version, issuer, subject, sids, expires_at, data, sealed, body FROM sessions
+    WHERE id IN (SELECT session FROM sids WHERE sid = ? AND (? IS NULL OR issuer = ?)) AND expires_at > ?
+    ORDER BY id
+"""
+_SWEEP = (
+    """
+    DELETE FROM sids WHERE session IN
+        (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
+    """,
+    """
+    DELETE FROM sessions WHERE id IN
+        (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
+    """,
+    "DELETE FROM tickets WHERE key IN (SELECT key FROM tickets WHERE expires_at <= ? LIMIT ?)",
+)
+_PUT_TICKET = """
+    INSERT INTO tickets (key, payload, expires_at) VALUES (?, ?, ?) ON CONFLICT (key)
+    DO UPDATE SET payload = excluded.payload, expires_at = excluded.expires_at WHERE tickets.expires_at <= ?
+"""
+_READ_TICKET = "SELECT payload FROM tickets WHERE key = ? AND expires_at > ?"
+
+
+class SQLiteStore:
+    """The store behind ``sqlite:PATH``.
+
+    ``path``: the database file; made on first use, with its folder, if it is not there. Its ``.counters`` file
+    is kept beside it.
+    """
+
+    inline = True
+    inline_writes = False
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self._reset()
+        _stores.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()  # held for opening, writing and closing
+        self._pool = threading.Lock()  # held for adding readers and for closing them
+        self._writer: sqlite3.Connection | None = None
+        self._counters: Counters | None = None
+        self._file: tuple[int, int] | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._readers = 0
+        self._sweep_at = float("-inf")
+
+    # Sessions ---------------------------------------------------------------------------------------------
+
+    def load(self, key: bytes, now: float) -> Session | Tombstone | None:
+        for gone_at, ended, *row in self._read(_LOAD, (key,)):
+            if now >= gone_at:
+                return None
+            if ended is not None:
+                return Tombstone(ended, gone_at - TOMBSTONE_SECONDS)
+            return self._decode(key, row)
+        return None
+
+    def create(self, session: Session, now: float) -> None:
+        row = codec.encode(session)
+
+        def work(writer: sqlite3.Connection) -> None:
+            gone_at = session.expires_at + TOMBSTONE_SECONDS
+            new = writer.execute(_CREATE, (session.key, gone_at, *row))
+            if new.rowcount != 1:
+                self._drop(writer, session.key, now)
+                new = writer.execute(_CREATE, (session.key, gone_at, *row))
+                if new.rowcount != 1:
+                    raise StoreConflict("the key is taken")
+            assert new.lastrowid is not None
+            self._index(writer, new.lastrowid, session)
+
+        self._write(work, now, slot_of(session.key))
+
+    def save(self, session: Session, now: float) -> None:
+        row = codec.encode(session)
+        version, issuer, _, sids, *_ = row
+
+        def work(writer: sqlite3.Connection) -> None:
+            current = writer.execute(_CURRENT, (session.key, version - 1, now)).fetchone()
+            if current is None:
+                raise StoreConflict("the session was saved by another or has ended")
+            writer.execute(_SAVE, (session.expires_at + TOMBSTONE_SECONDS, *row, current[0]))
+            if current[1:] != (issuer, sids):
+                writer.execute("DELETE FROM sids WHERE session = ?", current[:1])
+                self._index(writer, current[0], session)
+
+        self._write(work, now, slot_of(session.key))
+
+    def end(self, key: bytes, reason: EndReason, now: float) -> bool:
+        def work(writer: sqlite3.Connection) -> bool:
+            found = writer.execute(
+                "SELECT id FROM sessions WHERE key = ? AND ended IS NULL AND gone_at > ?", (key, now)
+            ).fetchone()
+            if found is None:
+                return False
+            writer.execute(_END, (int(now) + TOMBSTONE_SECONDS, reason, *found))
+            writer.execute("DELETE FROM sids WHERE session = ?", found)
+            return True
+
+        return self._write(work, now, slot_of(key))
+
+    def find(self, sid: str, issuer: str | None, now: float) -> list[Session]:
+        rows = self._read(_FIND, (sid, issuer, issuer, now))
+        return [self._decode(key, row) for key, *row in rows]
+
+    # Tickets ----------------------------------------------------------------------------------------------
+
+    def put_ticket(self, key: bytes, payload: bytes, expires_at: int, now: float) -> bool:
+        def work(writer: sqlite3.Connection) -> bool:
+            return writer.execute(_PUT_TICKET, (key, payload, expires_at, now)).rowcount == 1
+
+        return self._write(work, now)
+
+    def read_ticket(self, key: bytes, now: float) -> bytes | None:
+        for (payload,) in self._read(_READ_TICKET, (key, now)):
+            assert isinstance(payload, bytes)
+            return payload
+        return None
+
+    def take_ticket(self, key: bytes, now: float) -> bytes | None:
+        if self.read_ticket(key, now) is None:
+            return None  # who guesses at tickets holds up no writer
+
+        def work(writer: sqlite3.Connection) -> bytes | None:
+            row = writer.execute(_READ_TICKET, (key, now)).fetchone()
+            writer.execute("DELETE FROM tickets WHERE key = ?", (key,))
+            return None if row is None else row[0]
+
+        return self._write(work, now)
+
+    # The process's side -------------------------------------------------------------------------------------
+
+    def counters(self) -> Sequence[int] | None:
+        """The shared counts, once the store has been used; ask again for every request.
+
+        Whoever keeps the sequence itself would miss that the store was closed, or has opened another file.
+        """
+        mapped = self._counters
+        return None if mapped is None else mapped.view
+
+    def close(self) -> None:
+        """Close all connections, after the reads and the write under way. The next use opens them again."""
+        with self._lock:
+            self._shut()
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = self._open_reader()
+        try:
+            return reader.execute(statement, values).fetchall()
+        except (sqlite3.Error, UnicodeError) as error:
+            raise self._unavailable(error) from error
+        finally:
+            self._idle.append(reader)
+
+    def _decode(self, key: bytes, row: list[Any]) -> Session:
+        try:
+            return codec.decode(key, row)
+        except (ValueError, TypeError) as error:
+            raise StoreUnavailable(f"{self.path} holds a session that this release can't read") from error
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    def _write(self, work: Callable[[sqlite3.Connection], T], now: float, slot: int | None = None) -> T:
+        """Do ``work`` in a transaction of its own; ``slot``: the counter of the session that it writes."""
+        self._acquire()
+        try:
+            writer, counters = self._open()
+            self._check_file()
+            mark = None
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                answer = work(writer)
+                if now >= self._sweep_at:
+                    self._sweep(writer, now)
+                if slot is not None:
+                    mark = counters.mark(slot)
+                writer.execute("COMMIT")
+            except BaseException:
+                self._roll_back(writer)
+                raise
+            finally:
+                if slot is not None and mark is not None:
+                    self._settle(writer, counters, slot, mark)
+            return answer
+        except (sqlite3.Error, OSError, UnicodeError) as error:
+            raise self._unavailable(error) from error
+        finally:
+            self._lock.release()
+
+    def _settle(self, writer: sqlite3.Connection, counters: Counters, slot: int, mark: int) -> None:
+        # Without the lock the slot stays odd: everyone loads, and the slot's next write settles it.
+        with suppress(sqlite3.Error):
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                counters.settle(slot, mark)
+            finally:
+                writer.execute("ROLLBACK")
+
+    def _roll_back(self, writer: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+        if writer.in_transaction:
+            writer.close()
+            self._writer = None
+
+    def _drop(self, writer: sqlite3.Connection, key: bytes, now: float) -> None:
+        """Delete the row of a key, if it counts as absent."""
+        gone = writer.execute("SELECT id FROM sessions WHERE key = ? AND gone_at <= ?", (key, now)).fetchone()
+        if gone is not None:
+            writer.execute("DELETE FROM sids WHERE session = ?", gone)
+            writer.execute("DELETE FROM sessions WHERE id = ?", gone)
+
+    def _index(self, writer: sqlite3.Connection, row: int, session: Session) -> None:
+        for sid in session.sids:
+            writer.execute("INSERT OR IGNORE INTO sids VALUES (?, ?, ?)", (sid, session.issuer, row))
+
+    def _sweep(self, writer: sqlite3.Connection, now: float) -> None:
+        _, sessions, tickets = (writer.execute(step, (now, SWEEP_STEP)).rowcount for step in _SWEEP)
+        self._sweep_at = now if SWEEP_STEP in (sessions, tickets) else now + SWEEP_EVERY
+
+    # Opening and closing ------------------------------------------------------------------------------------
+
+    def _acquire(self) -> None:
+        if not self._lock.acquire(timeout=schema.WRITE_WAIT):
+            raise StoreUnavailable(f"{self.path}: other writes of this process took too long")
+
+    def _open(self) -> tuple[sqlite3.Connection, Counters]:
+        """The writing connection; with the lock held."""
+        if self._writer is None or self._counters is None:
+            self._writer, self._counters = schema.open_writer(self.path)
+            self._file = self._identify()
+        return self._writer, self._counters
+
+    def _open_reader(self) -> sqlite3.Connection:
+        """A reader more for the pool. It waits for a write only where the store is not open yet."""
+        try:
+            while True:
+                with self._pool:
+                    if self._counters is not None:
+                        reader = schema.open_reader(self.path)
+                        self._readers += 1
+                        return reader
+                self._acquire()
+                try:
+                    self._open()
+                finally:
+                    self._lock.release()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _identify(self) -> tuple[int, int]:
+        found = os.stat(self.path)  # noqa: PTH116 - twice as fast as Path.stat, and on the way of every write
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        with suppress(FileNotFoundError):
+            if self._identify() == self._file:
+                return
+        self._shut()
+        raise StoreUnavailable(f"{self.path} was replaced or deleted while it was open")
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.path}: {error}")
+
+    def _shut(self) -> None:
+        """Close everything; with the lock held."""
+        with self._pool:
+            self._counters = None
+            while self._readers:
+                try:
+                    reader = self._idle.pop()
+                except IndexError:
+                    time.sleep(0.0005)  # a read under way in another thread will give it back
+                else:
+                    reader.close()
+                    self._readers -= 1
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+# Forks ------------------------------------------------------------------------------------------------------
+
+_stores: WeakSet[SQLiteStore] = WeakSet()
+_waiting: list[SQLiteStore] = []  # closed and locked until the fork is done
+_inherited: list[object] = []  # kept to the end of the process: closing them is not for the child
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        store._lock.acquire()
+        _waiting.append(store)
+        store._shut()
+
+
+def _after_fork() -> None:
+    while _waiting:
+        _waiting.pop()._lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _after_fork()
+    for store in list(_stores):
+        _inherited.extend((store._writer, *store._idle))
+        store._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

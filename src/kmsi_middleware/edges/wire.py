@@ -1,0 +1,129 @@
+"""What both shells read off a request before any rule sees it: where the app is, who is asking, and headers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from urllib.parse import quote
+
+from ..rules.cookies import session_cookie_name, session_tokens
+from ..rules.seals import key_of
+from ..vocabulary.errors import Refused
+from ..vocabulary.messages import Page, Reply, Request, Site
+from ..vocabulary.settings import Settings, is_loopback_host
+from .pages import PageRenderer
+
+IDP = "/idp"
+"""Below the prefix: where the embedded provider is."""
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
+
+
+class Where:
+    """Tells where the app is, as the browser sees it: from ``base_url``, or from a loopback request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._base = settings.base
+        self._name = settings.cookie_name
+
+    def cookie_name(self, port: int | None) -> str:
+        """The session cookie's name. ``port`` is the server's own, for an app without ``base_url``."""
+        base = self._base
+        if base is not None:
+            port = base.port or (443 if base.scheme == "https" else 80)
+            return session_cookie_name(self._name, secure=base.scheme == "https", port=port)
+        return session_cookie_name(self._name, secure=False, port=port)
+
+    def site(self, scheme: str, host: str, port: int | None, root: str) -> Site:
+        """``root`` is the mount path that the server says. Raises :class:`Refused` for a host that is not
+        loopback, where ``base_url`` is not set: then nobody may choose our origin by a header."""
+        base = self._base
+        root = root.rstrip("/")
+        if base is not None:
+            origin = f"{base.scheme}://{base.netloc}"
+            if base.path and not (root == base.path or root.startswith(base.path + "/")):
+                root = base.path + root
+        else:
+            found = _HOST.fullmatch(host)
+            if found is None or not is_loopback_host(found[1]):
+                raise Refused("base_url_required", "outside loopback the setting base_url is required", status=421)
+            origin = f"{scheme}://{host.lower()}"
+        issuer = self._settings.issuer
+        if self._settings.embedded:
+            issuer = f"{origin}{root}{self._settings.prefix}{IDP}"
+        return Site(origin, root, issuer, self.cookie_name(port))
+
+
+class Clients:
+    """The client's address: the peer's, or behind ``trusted_proxies`` the rightmost untrusted one."""
+
+    def __init__(self, trusted_proxies: Sequence[str]) -> None:
+        self._networks = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
+
+    def address(self, peer: str, forwarded_for: str) -> str:
+        """``forwarded_for`` is the whole ``X-Forwarded-For``; it counts only as far as those who wrote it are
+        trusted."""
+        address = peer
+        for hop in reversed([part.strip() for part in forwarded_for.split(",")] if forwarded_for else []):
+            if not self._is_trusted(address):
+                break
+            try:
+                address = str(ipaddress.ip_address(hop))
+            except ValueError:
+                break
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip in network for network in self._networks)
+
+
+def joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by lower-case name; of one that came twice the values are joined (RFC 9110 §5.3)."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        name = name.lower()
+        if name in found:
+            value = found[name] + ("; " if name == "cookie" else ", ") + value
+        found[name] = value
+    return found
+
+
+def raw_target(path: str, query: str) -> str:
+    """Path and query as a browser would have sent them."""
+    target = quote(path, safe="/%:@!$&'()*+,;=~-._")
+    return f"{target}?{query}" if query else target
+
+
+def rendered(reply: Reply, pages: PageRenderer) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of a reply of ours."""
+    headers, body = list(reply.headers), reply.body
+    if isinstance(reply.page, Page):
+        body, more = pages.render(
+            reply.page.name,
+            reply.page.context,
+            form_action=reply.page.form_action,
+            frame_ancestors=reply.page.frame_ancestors,
+        )
+        headers += more
+    if not any(name.lower() == "content-length" for name, _ in headers) and reply.status != HTTPStatus.NO_CONTENT:
+        headers.append(("content-length", str(len(body))))
+    return reply.status, headers, body
+
+
+def first_key(request: Request) -> bytes | None:
+    """The store's key of the first session token in the request's cookies."""
+    tokens = session_tokens(request.header("cookie"), request.site)
+    return key_of(tokens[0]) if tokens else None
+
+
+def plain(error: Refused) -> Reply:
+    """A refusal where not even our origin is known."""
+    text = f"{error.code}: {error.detail}\n".encode()
+    return Reply(error.status, (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")), text)

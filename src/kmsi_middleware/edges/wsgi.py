@@ -1,0 +1,255 @@
+"""The WSGI shell: between a WSGI server and a WSGI app (PEP 3333).
+
+1. A settled session is passed on at once (:mod:`.settled`). Everything else is for the flow.
+2. What the app sees: ``environ["kmsi"]``, ``environ["kmsi.session"]``, and ``REMOTE_USER``, which is removed when
+   nobody is signed in.
+3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
+4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
+   ``private``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from ..flows import dispatch, sessions
+from ..flows.deployment import Deployment
+from ..flows.replies import unavailable
+from ..rules.app_data import NoSession
+from ..vocabulary.errors import Refused, StoreConflict, Unavailable
+from ..vocabulary.messages import Forward, Reply, Request, Site
+from .pages import PageRenderer
+from .services import Services
+from .settled import Settled, SettledSessions
+from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+Environ = dict[str, Any]
+_Headers = list[tuple[str, str]]
+_Decide = Callable[[str, _Headers], "_Headers | Reply"]
+
+_VARY = ("Vary", "Cookie")
+_NO_STORE = ("Cache-Control", "no-store")
+_PRIVATE = ("Cache-Control", "private")
+
+
+class WSGIShell:
+    """One app's middleware under WSGI."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        deployment: Deployment,
+        services: Services,
+        pages: PageRenderer,
+        clock: Callable[[], float],
+        idp: WSGIApplication | None = None,
+    ) -> None:
+        settings = deployment.settings
+        self._app = app
+        self._deployment = deployment
+        self._services = services
+        self._pages = pages
+        self._clock = clock
+        self._idp = idp
+        self._where = Where(settings)
+        self._clients = Clients(settings.trusted_proxies)
+        self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._prefix = deployment.prefix
+        # With base_url the cookie's name is always the same; without, it has the server's port in it.
+        self._needle = f"{self._where.cookie_name(None)}=" if settings.base_url else ""
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not environ.get("PATH_INFO", "").startswith(self._prefix):
+            cookie = environ.get("HTTP_COOKIE")
+            if cookie is not None and (settled := self._peek(environ, cookie)) is not None:
+                return self._forward(environ, start_response, settled)
+        return self._answer(environ, start_response)
+
+    # The fast path --------------------------------------------------------------------------------------
+
+    def _peek(self, environ: Environ, cookie: str) -> Settled | None:
+        needle = self._needle or f"{self._where.cookie_name(_port(environ))}="
+        at = cookie.find(needle)
+        if at < 0 or (at and cookie[at - 1] not in " ;"):
+            return None
+        begin = at + len(needle)
+        end = begin + 43
+        if cookie[end : end + 1] not in ("", ";"):
+            return None
+        return self._settled.peek(cookie[begin:end].encode("latin-1", "replace"))
+
+    def _forward(
+        self, environ: Environ, start_response: StartResponse, settled: Settled, cookies: tuple[str, ...] = ()
+    ) -> Iterable[bytes]:
+        """Let the app answer, with a session."""
+        environ["kmsi"] = settled.session
+        environ["kmsi.session"] = data = settled.data.copy()
+        environ["REMOTE_USER"] = settled.user.identity_
+
+        def decide(_status: str, headers: _Headers) -> _Headers | Reply:
+            if data.touched and (changes := data.changes()) is not None:
+                failure = self._save(environ, settled, changes)
+                if failure is not None:
+                    return failure
+            return [*_protected(headers), *(("Set-Cookie", cookie) for cookie in cookies)]
+
+        return self._serve(environ, start_response, decide)
+
+    def _serve(self, environ: Environ, start_response: StartResponse, decide: _Decide) -> Iterable[bytes]:
+        """Run the app; ``decide`` sees its status and headers first, and may put a reply of ours in its place."""
+        started = False
+        instead: Reply | None = None
+
+        def starting(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+            nonlocal started, instead
+            started = True
+            decided = decide(status, headers)
+            if isinstance(decided, Reply):
+                instead = decided
+                return _discard
+            if exc_info is not None:
+                return start_response(status, decided, exc_info)
+            return start_response(status, decided)
+
+        body = self._app(environ, starting)
+        if started and instead is None:
+            return body
+
+        def late() -> Iterator[bytes]:
+            """An app may start its response only when its body is asked for."""
+            try:
+                for chunk in body if instead is None else ():
+                    if instead is not None:
+                        break
+                    yield chunk
+            finally:
+                if hasattr(body, "close"):
+                    body.close()
+            if instead is not None:
+                yield from self._reply(instead, start_response)
+
+        if instead is None:
+            return late()
+        if hasattr(body, "close"):
+            body.close()
+        return self._reply(instead, start_response)
+
+    def _save(self, environ: Environ, settled: Settled, changes: tuple[dict[str, Any], frozenset[str]]) -> Reply | None:
+        """Rule 3. The reply to send instead, if it failed."""
+        now = self._clock()
+        try:
+            self._services.run(sessions.save_data(settled.session, *changes), now)
+        except (Unavailable, StoreConflict) as error:
+            failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
+            request = self._request(environ, self._site(environ), b"")
+            return unavailable(self._deployment, request, now, failure)
+        return None
+
+    # Everything else ------------------------------------------------------------------------------------
+
+    def _site(self, environ: Environ) -> Site:
+        host = environ.get("HTTP_HOST", "")
+        root = _text(environ.get("SCRIPT_NAME", ""))
+        return self._where.site(environ["wsgi.url_scheme"], host, _port(environ), root)
+
+    def _request(self, environ: Environ, site: Site, body: bytes) -> Request:
+        pairs = [(name[5:].replace("_", "-"), value) for name, value in environ.items() if name.startswith("HTTP_")]
+        pairs += [("content-type", environ["CONTENT_TYPE"])] if environ.get("CONTENT_TYPE") else []
+        headers = joined_headers(pairs)
+        path = _text(environ.get("PATH_INFO", "")) or "/"
+        query = environ.get("QUERY_STRING", "")
+        return Request(
+            site=site,
+            method=environ["REQUEST_METHOD"],
+            path=path,
+            query=query,
+            headers=headers,
+            target=raw_target(site.root + path, query),
+            client_address=self._clients.address(environ.get("REMOTE_ADDR", ""), headers.get("x-forwarded-for", "")),
+            body=body,
+        )
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = _text(environ.get("PATH_INFO", "")) or "/"
+        if self._idp is not None and dispatch.is_reserved(path, self._prefix + IDP):
+            root = environ.get("SCRIPT_NAME", "") + self._prefix + IDP
+            mounted = {**environ, "SCRIPT_NAME": root, "PATH_INFO": path[len(self._prefix + IDP) :]}
+            return self._idp(mounted, start_response)
+        try:
+            site = self._site(environ)
+        except Refused as error:
+            return self._reply(plain(error), start_response)
+        body = b""
+        if environ["REQUEST_METHOD"] == "POST" and dispatch.is_reserved(path, self._prefix):
+            body = _read(environ)
+        request = self._request(environ, site, body)
+        now = self._clock()
+        key = first_key(request)
+        stamp = self._settled.stamp(key) if key else None
+        outcome = self._services.run(dispatch.answer(self._deployment, request, now), now)
+        if isinstance(outcome, Reply):
+            return self._reply(outcome, start_response, head=environ["REQUEST_METHOD"] == "HEAD")
+        session = outcome.session
+        if session is None:
+            return self._forward_anonymous(environ, start_response, outcome)
+        settled = self._settled.settle(session, outcome.until, stamp if session.key == key else None)
+        return self._forward(environ, start_response, settled, outcome.set_cookies)
+
+    def _forward_anonymous(self, environ: Environ, start_response: StartResponse, outcome: Forward) -> Iterable[bytes]:
+        environ["kmsi"] = None
+        environ["kmsi.session"] = NoSession()
+        environ.pop("REMOTE_USER", None)
+
+        def decide(status: str, headers: _Headers) -> _Headers | Reply:
+            if outcome.refusal is not None and status.startswith("403"):
+                return outcome.refusal
+            return [*headers, _VARY]
+
+        return self._serve(environ, start_response, decide)
+
+    def _reply(self, reply: Reply, start_response: StartResponse, *, head: bool = False) -> Iterable[bytes]:
+        status, headers, body = rendered(reply, self._pages)
+        start_response(f"{status} {HTTPStatus(status).phrase}", [(name.title(), value) for name, value in headers])
+        return [b"" if head else body]
+
+
+def _protected(headers: _Headers) -> _Headers:
+    """Rule 4. A new list: the app may use its own again."""
+    html = said = False
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "content-type":
+            html = value[:9].lower() == "text/html"
+        elif lower == "cache-control":
+            said = True
+    if said:
+        return [*headers, _VARY]
+    return [*headers, _VARY, _NO_STORE if html else _PRIVATE]
+
+
+def _discard(_data: bytes) -> None:
+    """What an app may still write (PEP 3333, "The write() Callable") when its response is not sent."""
+
+
+def _port(environ: Environ) -> int | None:
+    port = environ.get("SERVER_PORT", "")
+    return int(port) if str(port).isdigit() else None
+
+
+def _text(value: str) -> str:
+    # WSGI's strings are bytes in disguise (PEP 3333, "Unicode Issues").
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _read(environ: Environ) -> bytes:
+    """A request's body, up to a little more than what is accepted."""
+    length = str(environ.get("CONTENT_LENGTH") or "0")
+    if not length.isdigit():
+        return b""
+    body: bytes = environ["wsgi.input"].read(min(int(length), dispatch.LONGEST_BODY + 1))
+    return body

@@ -1,0 +1,25 @@
+"""The errors that an app may meet. See :mod:`kmsi_middleware.vocabulary.errors` for the whole tree."""
+
+from .vocabulary.errors import (
+    KMSIError,
+    ProtocolError,
+    ProviderUnavailable,
+    Refused,
+    SessionRequired,
+    SettingsError,
+    StoreConflict,
+    StoreUnavailable,
+    Unavailable,
+)
+
+__all__ = [
+    "KMSIError",
+    "ProtocolError",
+    "ProviderUnavailable",
+    "Refused",
+    "SessionRequired",
+    "SettingsError",
+    "StoreConflict",
+    "StoreUnavailable",
+    "Unavailable",
+]

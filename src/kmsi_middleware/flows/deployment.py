@@ -1,0 +1,37 @@
+"""What every flow knows: the settings in force and what is computed from them once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..rules.seals import Dice, Seals
+from ..rules.targets import PublicPaths
+from ..vocabulary.settings import Settings
+
+EMBEDDED_CLIENT_ID = "this-app"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One app's middleware, without anything that does I/O."""
+
+    settings: Settings
+    dice: Dice
+    seals: Seals = field(init=False)
+    public_paths: PublicPaths = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seals", Seals(self.settings.secret_keys, self.dice))
+        object.__setattr__(self, "public_paths", PublicPaths(self.settings.public_paths))
+
+    @property
+    def client_id(self) -> str:
+        return EMBEDDED_CLIENT_ID if self.settings.embedded else self.settings.client_id
+
+    @property
+    def prefix(self) -> str:
+        return self.settings.prefix
+
+    def is_public(self, path: str) -> bool:
+        """Whether a path needs no session."""
+        return self.settings.protect == "none" or path in self.public_paths

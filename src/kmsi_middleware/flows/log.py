@@ -1,0 +1,65 @@
+"""What goes into the sign-in log: every success, every failure of a sign-in that was started here, and the
+interrupt (50140). See :mod:`kmsi_middleware.rules.sign_in_log`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ..rules import sign_in_log
+from ..vocabulary.effects import AppendSignIn
+from ..vocabulary.errors import KMSIError, ProtocolError
+from ..vocabulary.messages import Request
+from ..vocabulary.session import Session
+from .deployment import Deployment
+from .sessions import SignIn
+
+
+def _append(app: Deployment, request: Request, now: float, correlation_id: str, **more: Any) -> AppendSignIn:
+    return AppendSignIn(
+        sign_in_log.sign_in_record(
+            at=now,
+            record_id=str(uuid.UUID(bytes=app.dice(16))),
+            correlation_id=correlation_id,
+            app_id=app.client_id,
+            app_name=app.settings.app_name,
+            client_address=request.client_address,
+            user_agent=request.header("user-agent"),
+            **more,
+        )
+    )
+
+
+def success(app: Deployment, request: Request, now: float, session: Session, sign_in: SignIn) -> AppendSignIn:
+    """A session began."""
+    return _append(
+        app,
+        request,
+        now,
+        session.correlation_id,
+        claims=session.claims,
+        risk=sign_in.risk,
+        decision=session.decision,
+        persistent=session.persistent,
+        interactive=session.decision != "silent",
+    )
+
+
+def interrupted(app: Deployment, request: Request, now: float, sign_in: SignIn) -> AppendSignIn:
+    """The interrupt is shown; it may stay without an answer."""
+    return _append(
+        app,
+        request,
+        now,
+        sign_in.correlation_id,
+        code=sign_in_log.INTERRUPT_CODE,
+        claims=sign_in.claims,
+        risk=sign_in.risk,
+    )
+
+
+def failure(app: Deployment, request: Request, now: float, correlation_id: str, error: KMSIError) -> AppendSignIn:
+    """A sign-in that failed. Nobody is known in it."""
+    hint = error.hint if isinstance(error, ProtocolError) else ""
+    reason = getattr(error, "detail", str(error))
+    return _append(app, request, now, correlation_id, code=error.code, failure_reason=reason, hint=hint, claims=None)

@@ -1,0 +1,161 @@
+"""Our own answers: redirects, problems, pages. Whoever can read HTML gets a page, everybody else problem+json
+(RFC 9457), and both say the same code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..rules.cookies import as_headers
+from ..rules.navigation import Kind, kind_of
+from ..rules.targets import login_url
+from ..vocabulary.errors import Refused, Unavailable
+from ..vocabulary.messages import Page, Reply, Request
+from ..vocabulary.session import EndReason
+from .deployment import Deployment
+
+Headers = Sequence[tuple[str, str]]
+NO_STORE = ("cache-control", "no-store")
+VARY = ("vary", "Cookie")
+
+CODE_OF_REASON: dict[EndReason, str] = {
+    "idle": "session_expired",
+    "absolute": "session_expired",
+    "signed_out": "signed_out",
+    "front_channel": "signed_out",
+    "back_channel": "signed_out",
+    "replaced": "session_replaced",
+    "revoked": "session_revoked",
+    "sign_in_frequency": "sign_in_frequency",
+    "policy": "policy",
+}
+
+_WHY: dict[str, tuple[str, str]] = {
+    "no_session": ("Please sign in", "You need to be signed in to do this."),
+    "session_expired": ("Your session has ended", "You were signed in for as long as a session lasts here."),
+    "signed_out": ("You are signed out", "You signed out here, or of another app that shares your sign-in."),
+    "session_replaced": ("Your session has ended", "You signed in again, and the newer session holds."),
+    "session_revoked": ("Your session has ended", "An administrator ended it."),
+    "sign_in_frequency": ("Please sign in again", "Your organization asks for a fresh sign-in from time to time."),
+    "policy": ("Please sign in again", "A policy of your organization has changed."),
+}
+
+
+def redirect(location: str, *, cookies: Sequence[str] = (), headers: Headers = ()) -> Reply:
+    """303: whatever the method was, the browser goes on by GET (RFC 9700 §4.12)."""
+    return Reply(303, (("location", location), NO_STORE, VARY, *headers, *as_headers(cookies)))
+
+
+def problem(status: int, code: str, detail: str, *, headers: Headers = (), **more: Any) -> Reply:
+    """RFC 9457."""
+    body = {"type": "about:blank", "title": code.replace("_", " "), "status": status, "code": code, "detail": detail}
+    fixed = (("content-type", "application/problem+json"), NO_STORE, VARY, ("x-content-type-options", "nosniff"))
+    return Reply(status, (*fixed, *headers), json.dumps(body | more).encode())
+
+
+def page(status: int, template: Page, *, cookies: Sequence[str] = (), headers: Headers = ()) -> Reply:
+    """One of our pages. The renderer adds its Content-Security-Policy and that it is not to be stored."""
+    return Reply(status, (VARY, *headers, *as_headers(cookies)), page=template)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person will see the answer."""
+    return kind_of(request) in (Kind.NAVIGATION, Kind.PAGE)
+
+
+def error_page(
+    app: Deployment,
+    request: Request,
+    now: float,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    message: str,
+    correlation_id: str = "",
+    retry_to: str | None = None,
+    cookies: Sequence[str] = (),
+    headers: Headers = (),
+) -> Reply:
+    """A failure, for a person or for a script."""
+    retry = login_url(request.site, app.prefix, retry_to) if retry_to is not None else None
+    if not wants_page(request):
+        more = {"login_url": retry} if retry else {}
+        return problem(status, code, message, headers=(*headers, *as_headers(cookies)), **more)
+    context = {
+        "app_name": app.settings.app_name,
+        "title": title,
+        "message": message,
+        "code": code,
+        "correlation_id": correlation_id,
+        "time": datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "retry_url": retry,
+        "retry_label": "Try again",
+    }
+    return page(status, Page("error.html", context), cookies=cookies, headers=headers)
+
+
+def refused(app: Deployment, request: Request, now: float, error: Refused) -> Reply:
+    """A request that is refused."""
+    return error_page(
+        app,
+        request,
+        now,
+        status=error.status,
+        code=error.code,
+        title="That did not work",
+        message=sentence(error.detail),
+    )
+
+
+def unavailable(app: Deployment, request: Request, now: float, error: Unavailable) -> Reply:
+    """Something we depend on failed. Nobody is signed out by it."""
+    return error_page(
+        app,
+        request,
+        now,
+        status=503,
+        code=error.code,
+        title="Please try again in a moment",
+        message="Something that is needed to answer you is not available just now. You have not been signed out.",
+        headers=(("retry-after", str(error.retry_after)),),
+    )
+
+
+def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None) -> Reply:
+    """401 for who has no session and can't be redirected."""
+    code = CODE_OF_REASON[reason] if reason else "no_session"
+    title, text = _WHY[code]
+    kind = kind_of(request)
+    # A posted form or a script's fetch can't be repeated from here: the person goes back to where it came from.
+    target = request.target if request.method == "GET" and kind is Kind.PAGE else _page_of(request)
+    url = login_url(request.site, app.prefix, target)
+    challenge = ("www-authenticate", f'Cookie realm="{app.settings.cookie_name}"')
+    if kind is Kind.PAGE:
+        context = {
+            "app_name": app.settings.app_name,
+            "reason_title": title,
+            "reason_text": text,
+            "login_url": url,
+            "code": code,
+        }
+        return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=(challenge,))
+    headers = (challenge, ("hx-redirect", url)) if kind is Kind.HTMX else (challenge,)
+    return problem(401, code, text, headers=headers, reason=reason or code, login_url=url)
+
+
+def _page_of(request: Request) -> str:
+    """The page that a script or form belongs to, as far as the browser says so; else the start page."""
+    for name in ("hx-current-url", "referer"):
+        url = request.header(name)
+        origin = request.site.origin
+        if url.startswith(origin + "/"):
+            return url[len(origin) :]
+    return f"{request.site.root}/"
+
+
+def sentence(text: str) -> str:
+    """A detail as a sentence."""
+    return text[:1].upper() + text[1:] + "."

@@ -1,0 +1,175 @@
+"""Finding the session of a request, keeping it alive, and starting a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..rules import cookies, lifetimes
+from ..rules.app_data import merged
+from ..rules.seals import encode, key_of, open_under, seal_under
+from ..vocabulary.effects import CreateSession, EndSession, Flow, LoadSession, SaveSession
+from ..vocabulary.errors import StoreConflict
+from ..vocabulary.messages import Request
+from ..vocabulary.session import EndReason, Session
+from ..vocabulary.signals import Risk
+from .deployment import Deployment
+
+MOST_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a request's cookies lead to: a session, or the reason why there is none any more."""
+
+    session: Session | None = None
+    token: str = ""
+    until: int = 0
+    set_cookies: tuple[str, ...] = ()
+    ended: EndReason | None = None
+
+
+def find(app: Deployment, request: Request, now: float, *, extend: bool = True) -> Flow[Found]:
+    """The session of this request. ``extend=False`` looks and changes nothing."""
+    ended: EndReason | None = None
+    for token in cookies.session_tokens(request.header("cookie"), request.site):
+        found = yield from _one(app, request, token, now, extend=extend)
+        if found.session is not None:
+            return found
+        ended = ended or found.ended
+    return Found(ended=ended)
+
+
+def _one(app: Deployment, request: Request, token: str, now: float, *, extend: bool) -> Flow[Found]:
+    key = key_of(token)
+    for _ in range(MOST_ATTEMPTS):
+        stored = yield LoadSession(key)
+        if stored is None:
+            return Found()
+        if not isinstance(stored, Session):
+            return Found(ended=stored.reason)
+        match lifetimes.judge(stored, app.settings, now):
+            case lifetimes.Over(reason=reason):
+                return Found(ended=reason)
+            case lifetimes.Good(until=until):
+                return Found(stored, token, until)
+            case lifetimes.Due(session=due):
+                if not extend:
+                    return Found(replace(due, expires_at=stored.expires_at), token)
+                due = replace(due, version=stored.version + 1)
+                try:
+                    yield SaveSession(due)
+                except StoreConflict:
+                    continue  # somebody else was faster: what they saved may be all that is needed
+                changed = stored.persistent or due.persistent
+                return Found(due, token, 0, (session_cookie(request, token, due, now),) if changed else ())
+    return Found(stored, token)
+
+
+def session_cookie(request: Request, token: str, session: Session, now: float) -> str:
+    """The Set-Cookie of a session: persistent or non-persistent."""
+    until = session.expires_at if session.persistent else None
+    return cookies.set_cookie(request.site, "", token, until=until, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in whose ID token was checked: all that a session is made from. JSON-able, to wait in a ticket."""
+
+    issuer: str
+    claims: Mapping[str, Any]
+    sids: tuple[str, ...]
+    auth_time: int | None
+    tokens: Mapping[str, str]
+    return_to: str
+    correlation_id: str
+    risk: Risk | None = None
+
+    @property
+    def subject(self) -> str:
+        return str(self.claims["sub"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "issuer": self.issuer,
+            "claims": dict(self.claims),
+            "sids": list(self.sids),
+            "auth_time": self.auth_time,
+            "tokens": dict(self.tokens),
+            "return_to": self.return_to,
+            "correlation_id": self.correlation_id,
+            "risk": self.risk,
+        }
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> SignIn:
+        return cls(**{**payload, "sids": tuple(payload["sids"])})
+
+
+def start(
+    app: Deployment,
+    request: Request,
+    now: float,
+    sign_in: SignIn,
+    *,
+    persistent: bool,
+    decision: str,
+    token: str | None = None,
+) -> Flow[tuple[Session, tuple[str, ...]]]:
+    """Begin a session under a new token, and end those that this browser had (ASVS 7.2.4).
+
+    The app's data and the issuer's older ``sid``s live on where the same person signs in again.
+    """
+    token = token or encode(app.dice(32))
+    at = int(now)
+    session = Session(
+        key=key_of(token),
+        issuer=sign_in.issuer,
+        subject=sign_in.subject,
+        claims=sign_in.claims,
+        sids=sign_in.sids,
+        auth_time=sign_in.auth_time,
+        started_at=at,
+        renewed_at=at,
+        expires_at=lifetimes.promised_end(app.settings, persistent=persistent, started_at=at, renewed_at=at),
+        persistent=persistent,
+        decision=decision,
+        correlation_id=sign_in.correlation_id,
+        sealed=seal_under(token, sign_in.tokens, app.dice),
+    )
+    older = []
+    for old_token in cookies.session_tokens(request.header("cookie"), request.site):
+        old = yield LoadSession(key_of(old_token))
+        if not isinstance(old, Session) or isinstance(lifetimes.judge(old, app.settings, now), lifetimes.Over):
+            continue
+        if old.key != session.key:
+            older.append(old)
+            if (old.issuer, old.subject) == (session.issuer, session.subject):
+                sids = dict.fromkeys((*old.sids, *session.sids))
+                session = replace(session, data=old.data, sids=tuple(sids)[-8:])
+    yield CreateSession(session)
+    for old in older:
+        yield EndSession(old.key, "replaced")
+    return session, (session_cookie(request, token, session, now),)
+
+
+def save_data(session: Session, written: dict[str, Any], removed: frozenset[str]) -> Flow[Session | None]:
+    """Apply one request's changes to the app's data. ``None``: the session ended meanwhile, nothing was saved."""
+    current: object = session
+    for _ in range(MOST_ATTEMPTS):
+        if not isinstance(current, Session):
+            return None
+        changed = replace(current, data=merged(current.data, written, removed), version=current.version + 1)
+        try:
+            yield SaveSession(changed)
+        except StoreConflict:
+            current = yield LoadSession(session.key)
+        else:
+            return changed
+    raise StoreConflict("the session changes too quickly to be saved")
+
+
+def tokens_of(session: Session, token: str) -> dict[str, Any]:
+    """The issuer's tokens of a session, which only its own token opens."""
+    return open_under(token, session.sealed)

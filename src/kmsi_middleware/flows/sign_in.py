@@ -1,0 +1,284 @@
+"""Sign-in: to the issuer and back (OpenID Connect Core 1.0 §3.1).
+
+1. Starting one writes nothing on the server: a transaction is a small cookie and a sealed ``state``.
+2. A callback that matches no transaction is counted and refused; one that does is taken up once, in whatever
+   process, and its outcome is a record in the sign-in log.
+3. A tab that comes back late, when a session exists, goes to its page.
+4. A POST to the callback (``form_post``) comes without our Lax cookies: it decides nothing, and answers with a
+   redirect to the GET, its parameters sealed and good for a minute.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+from urllib.parse import urlencode
+
+from ..rules import cookies, kmsi
+from ..rules.oidc import authorization, id_token, tokens
+from ..rules.oidc.authorization import Secrets, Transaction
+from ..rules.oidc.discovery import Provider
+from ..rules.seals import key_of
+from ..rules.targets import return_target
+from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKeys, GetProvider, PutTicket
+from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused
+from ..vocabulary.messages import Reply, Request
+from ..vocabulary.signals import SignInFacts, SignInSignals
+from . import forms, interrupt, log, replies, sessions
+from .deployment import Deployment
+
+PROMPTS = frozenset({"login", "consent", "select_account", "create", "none"})
+BOUNCE_SECONDS = 60
+
+
+def begin(
+    app: Deployment, request: Request, now: float, return_to: str, *, prompt: str = "", login_hint: str = ""
+) -> Flow[Reply]:
+    """Send the browser to the issuer."""
+    provider: Provider = yield GetProvider(request.site.issuer)
+    transaction, secrets = authorization.new_transaction(return_to, now, app.dice, prompt=prompt)
+    url = authorization.authorization_url(
+        provider,
+        app.settings,
+        client_id=app.client_id,
+        redirect_uri=_redirect_uri(app, request),
+        state=authorization.sealed_state(transaction, app.seals, now),
+        secrets=secrets,
+        prompt=prompt,
+        login_hint=login_hint,
+    )
+    suffix = cookies.TRANSACTION + transaction.cookie_suffix
+    value = app.seals.sign("transaction", [transaction.id, secrets.seed, int(now)], now)
+    until = int(now) + authorization.TRANSACTION_SECONDS
+    gone = [cookies.clear_cookie(request.site, old) for old in _surplus(app, request, now)]
+    return replies.redirect(url, cookies=(*gone, cookies.set_cookie(request.site, suffix, value, until=until, now=now)))
+
+
+def _surplus(app: Deployment, request: Request, now: float) -> list[str]:
+    """Suffixes of the oldest transactions' cookies, where there are too many."""
+    header, site = request.header("cookie"), request.site
+    ages: dict[str, int] = {}
+    for name, value in cookies.ours(header, site):
+        if name.startswith(site.cookie_name + cookies.TRANSACTION):
+            payload = app.seals.unsign("transaction", value, within=authorization.TRANSACTION_SECONDS, now=now)
+            if payload is not None:
+                ages[name] = int(payload[2])
+    names = cookies.surplus(header, site, cookies.TRANSACTION, cookies.MOST_TRANSACTIONS, ages)
+    return [name[len(site.cookie_name) :] for name in names]
+
+
+def _redirect_uri(app: Deployment, request: Request) -> str:
+    return request.site.url(f"{app.prefix}/callback")
+
+
+def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
+    """``GET /.auth/login``: start a sign-in, or go to the page where there is a session and nothing else is asked."""
+    query = forms.query(request)
+    target = return_target(query.get("post_login_redirect_uri", ""), request.site, app.prefix)
+    prompt = query.get("prompt", "")
+    prompts = set(prompt.split())
+    if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
+        raise Refused("bad_prompt", f"prompt can be {', '.join(sorted(PROMPTS))}")
+    if not prompt:
+        found = yield from sessions.find(app, request, now)
+        if found.session is not None:
+            return replies.redirect(target, cookies=found.set_cookies)
+    return (yield from begin(app, request, now, target, prompt=prompt, login_hint=query.get("login_hint", "")[:320]))
+
+
+def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
+    """``/.auth/initiate-login``: sign-in that a third party starts (OpenID Connect Core 1.0 §4)."""
+    given = forms.form(request) if request.method == "POST" else forms.query(request)
+    provider: Provider = yield GetProvider(request.site.issuer)
+    if given.get("iss") not in (request.site.issuer, provider.issuer):
+        raise Refused("initiate_login_issuer", "this app does not sign people in at that provider")
+    if request.method == "POST":
+        # A cross-site POST has no cookies: only the GET can tell whether there is a session.
+        here = request.site.root + app.prefix + "/initiate-login"
+        kept = {name: value for name, value in given.items() if name in ("iss", "login_hint", "target_link_uri")}
+        return replies.redirect(f"{here}?{urlencode(kept)}")
+    target = return_target(given.get("target_link_uri", ""), request.site, app.prefix)
+    found = yield from sessions.find(app, request, now)
+    if found.session is not None:
+        return replies.redirect(target, cookies=found.set_cookies)
+    return (yield from begin(app, request, now, target, login_hint=given.get("login_hint", "")[:320]))
+
+
+def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
+    """``/.auth/callback``: the redirect URI."""
+    if request.method == "POST":
+        return _bounce(app, request, now)
+    parameters = forms.query(request)
+    if "ticket" in parameters:
+        opened = app.seals.open("form_post", parameters["ticket"], within=BOUNCE_SECONDS, now=now)
+        if opened is None:
+            yield CountUnmatched("callback", request.client_address)
+            raise Refused("sign_in_late", "this sign-in took too long, or was started elsewhere")
+        parameters = opened
+    transaction = authorization.opened_state(parameters.get("state", ""), app.seals, now)
+    if transaction is None:
+        yield CountUnmatched("callback", request.client_address)
+        raise Refused("state_unknown", "this sign-in was not started here, or too long ago")
+    if not transaction.prompt:
+        found = yield from sessions.find(app, request, now)
+        if found.session is not None:  # rule 3
+            gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+            return replies.redirect(transaction.return_to, cookies=(*found.set_cookies, gone))
+    secrets = _secrets(app, request, now, transaction)
+    if secrets is None:
+        yield CountUnmatched("callback", request.client_address)
+        return _no_cookies(app, request, now, transaction)
+    used = key_of(f"transaction {transaction.id}")
+    if not (yield PutTicket(used, b"", int(now) + authorization.TRANSACTION_SECONDS)):
+        yield CountUnmatched("callback", request.client_address)
+        return _failed(app, request, now, transaction, Refused("sign_in_used", "this sign-in was already completed"))
+    try:
+        sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
+    except (ProtocolError, ProviderUnavailable) as error:
+        yield log.failure(app, request, now, transaction.correlation_id, error)
+        return _failed(app, request, now, transaction, error)
+    situation = kmsi.Situation(
+        settings=app.settings,
+        claims=sign_in.claims,
+        signals=signals,
+        started_at=transaction.started_at,
+        prompt=transaction.prompt,
+        remembered=interrupt.remembered_answer(app, request, now, sign_in),
+    )
+    decision = kmsi.decide(situation)
+    gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+    if decision.ask:
+        return (yield from interrupt.suspend(app, request, now, sign_in, gone))
+    session, set_cookies = yield from sessions.start(
+        app, request, now, sign_in, persistent=decision.persistent, decision=decision.reason
+    )
+    yield log.success(app, request, now, session, sign_in)
+    return replies.redirect(sign_in.return_to, cookies=(*set_cookies, gone))
+
+
+def _bounce(app: Deployment, request: Request, now: float) -> Reply:
+    """Rule 4."""
+    known = ("code", "state", "iss", "session_state", "error", "error_description")
+    kept = {name: value for name, value in forms.form(request).items() if name in known}
+    ticket = app.seals.seal("form_post", kept, now)
+    if len(ticket) > 8_000:
+        raise Refused("callback_too_large", "the provider's answer is too long")
+    return replies.redirect(f"{request.site.root}{app.prefix}/callback?{urlencode({'ticket': ticket})}")
+
+
+def _secrets(app: Deployment, request: Request, now: float, transaction: Transaction) -> Secrets | None:
+    """The secrets in this browser's cookie, if they are this transaction's."""
+    value = cookies.named(request.header("cookie"), request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+    payload = app.seals.unsign("transaction", value, within=authorization.TRANSACTION_SECONDS, now=now)
+    if payload is None or not hmac.compare_digest(str(payload[0]), transaction.id):
+        return None
+    return Secrets(str(payload[1]))
+
+
+def _redeem(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    secrets: Secrets,
+    parameters: dict[str, Any],
+) -> Flow[tuple[sessions.SignIn, SignInSignals]]:
+    """From the response's parameters to a checked sign-in, and what the app knows about it."""
+    provider: Provider = yield GetProvider(request.site.issuer)
+    code = authorization.check_response(parameters, provider, request.site)
+    answer = yield Fetch(
+        tokens.token_request(
+            provider,
+            app.settings,
+            client_id=app.client_id,
+            redirect_uri=_redirect_uri(app, request),
+            code=code,
+            verifier=secrets.verifier,
+        )
+    )
+    given = tokens.check_token_response(answer)
+    claims = yield from _claims(app, provider, given.id_token)
+    id_token.check_claims(
+        claims,
+        provider,
+        app.settings,
+        client_id=app.client_id,
+        nonce=secrets.nonce,
+        now=now,
+        access_token=given.access_token,
+        algorithm=id_token.algorithm_of(given.id_token),
+    )
+    facts = SignInFacts(claims, request.client_address, request.header("user-agent"))
+    signals: SignInSignals = yield AskSignals(facts)
+    kept = {"id_token": given.id_token, "access_token": given.access_token, "refresh_token": given.refresh_token}
+    sign_in = sessions.SignIn(
+        issuer=str(claims["iss"]),
+        claims=claims,
+        sids=id_token.sids_of(claims, str(parameters.get("session_state", ""))),
+        auth_time=id_token.auth_time_of(claims),
+        tokens={name: value for name, value in kept.items() if value},
+        return_to=transaction.return_to,
+        correlation_id=transaction.correlation_id,
+        risk=signals.risk,
+    )
+    return sign_in, signals
+
+
+def _claims(app: Deployment, provider: Provider, token: str) -> Flow[dict[str, Any]]:
+    """The verified claims; a key that we don't know may be new, so the set is fetched once more."""
+    algorithms = app.settings.id_token_algorithms
+    jwks = yield GetKeys(provider.jwks_uri)
+    try:
+        return id_token.verified_claims(token, jwks, algorithms)
+    except id_token.UnknownKey:
+        jwks = yield GetKeys(provider.jwks_uri, unknown_kid=True)
+    try:
+        return id_token.verified_claims(token, jwks, algorithms)
+    except id_token.UnknownKey:
+        raise ProtocolError(
+            "id_token_key_unknown", "the ID token is signed by a key that the provider does not publish", status=502
+        ) from None
+
+
+def _failed(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    error: Refused | ProviderUnavailable,
+) -> Reply:
+    """A page that says what went wrong and offers another try; never a redirect, so never a loop."""
+    unavailable = isinstance(error, ProviderUnavailable)
+    message = (
+        "We could not reach the place where you sign in. Please try again in a moment."
+        if unavailable
+        else replies.sentence(error.detail)
+    )
+    return replies.error_page(
+        app,
+        request,
+        now,
+        status=503 if unavailable else error.status,  # type: ignore[union-attr]
+        code=error.code,
+        title="Sign-in was cancelled" if error.code == "access_denied" else "We could not sign you in",
+        message=message,
+        correlation_id=transaction.correlation_id,
+        retry_to=transaction.return_to,
+        cookies=(cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix),),
+        headers=(("retry-after", str(ProviderUnavailable.retry_after)),) if unavailable else (),
+    )
+
+
+def _no_cookies(app: Deployment, request: Request, now: float, transaction: Transaction) -> Reply:
+    return replies.error_page(
+        app,
+        request,
+        now,
+        status=400,
+        code="no_cookies",
+        title="Your browser did not keep our cookie",
+        message="Signing in needs a cookie that lasts until you come back from your provider. Please allow cookies "
+        "for this site, or finish the sign-in in the browser where you started it.",
+        correlation_id=transaction.correlation_id,
+        retry_to=transaction.return_to,
+    )

@@ -1,0 +1,172 @@
+"""Sign-out: started here (RP-Initiated Logout 1.0), or told to us in a frame (Front-Channel Logout 1.0).
+
+1. The session ends on the server first; then its cookie goes; then the browser is taken to the issuer.
+2. A POST from this origin signs out, and a person's plain navigation within it. Any other GET asks.
+3. The issuer out of reach, or without a place to sign out: the session is over all the same, and the page says
+   truthfully what is not.
+4. Front channel: ``sid`` ends its session whether or not the browser sends a cookie. A ``sid`` that belongs to
+   another session never ends the one whose cookie came along; one that equals the session's ``sub`` ends
+   nothing without that cookie, because it is no secret between the issuer and us.
+5. The front channel always answers 200, redirects nowhere, and revokes nothing at the issuer: a frame proves
+   nothing about the person.
+"""
+
+from __future__ import annotations
+
+from ..rules import cookies
+from ..rules.navigation import is_from_this_origin, is_plain_navigation
+from ..rules.oidc import logout
+from ..rules.oidc.discovery import Provider, origin_of
+from ..rules.targets import login_url, return_target
+from ..vocabulary.effects import CountUnmatched, EndSession, FindSessions, Flow, GetProvider, MayTry
+from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused
+from ..vocabulary.messages import Page, Reply, Request
+from ..vocabulary.session import Session
+from . import forms, interrupt, replies, sessions
+from .deployment import Deployment
+
+RETURN_SECONDS = 3_600
+ASK_SECONDS = 3_600
+
+
+def sign_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
+    """``GET, POST /.auth/logout``."""
+    if request.method == "POST":
+        given = forms.form(request) if request.body else {}
+        if not _is_meant(app, request, now, given.get("ticket", "")):
+            raise Refused("cross_site_form", "this form was sent from another site", status=403)
+    else:
+        given = forms.query(request)
+    target = given.get("post_logout_redirect_uri", "")
+    if target:
+        target = return_target(target, request.site, app.prefix)
+    found = yield from sessions.find(app, request, now, extend=False)
+    if request.method != "POST" and not is_plain_navigation(request):
+        return (yield from _ask(app, request, now, found.session, target))
+    return (yield from _end(app, request, now, found, target))
+
+
+def _is_meant(app: Deployment, request: Request, now: float, ticket: str) -> bool:
+    """Rule 2 for a POST. Our own form's ticket speaks for a browser that says nothing about itself."""
+    if is_from_this_origin(request):
+        return True
+    silent = not request.header("origin") and not request.header("sec-fetch-site")
+    return silent and app.seals.unsign("sign_out", ticket, within=ASK_SECONDS, now=now) is not None
+
+
+def _ask(app: Deployment, request: Request, now: float, session: Session | None, target: str) -> Flow[Reply]:
+    origins = yield from forms.provider_origins(request)
+    context = {
+        "app_name": app.settings.app_name,
+        "user_name": session.name if session else "",
+        "action": f"{request.site.root}{app.prefix}/logout",
+        "ticket": app.seals.sign("sign_out", target, now),
+        "cancel_url": target or f"{request.site.root}/",
+    }
+    return replies.page(200, Page("sign_out.html", context, form_action=("'self'", *origins)))
+
+
+def _end(app: Deployment, request: Request, now: float, found: sessions.Found, target: str) -> Flow[Reply]:
+    session = found.session
+    id_token, claims = "", {}
+    if session is not None:
+        yield EndSession(session.key, "signed_out")
+        id_token, claims = sessions.tokens_of(session, found.token).get("id_token", ""), dict(session.claims)
+    gone = (cookies.clear_cookie(request.site, ""), *interrupt.forget_yes(app, request, now))
+    headers = (("clear-site-data", '"cache"'),)
+    still, url = "", None
+    try:
+        provider: Provider = yield GetProvider(request.site.issuer)
+    except (ProviderUnavailable, ProtocolError):
+        still = "unreachable"
+    else:
+        url = logout.end_session_url(
+            provider,
+            client_id=app.client_id,
+            id_token=id_token,
+            claims=claims,
+            post_logout_redirect_uri=request.site.url(f"{app.prefix}/logged-out"),
+            state=app.seals.seal("signed_out", {"to": target, "still": ""}, now),
+        )
+        still = "no_end_session" if url is None else ""
+    if url is None:
+        state = app.seals.seal("signed_out", {"to": target, "still": still}, now)
+        url = f"{request.site.root}{app.prefix}/logged-out?state={state}"
+    return replies.redirect(url, cookies=gone, headers=headers)
+
+
+def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
+    """``GET /.auth/logged-out``: back from the issuer. An odd or missing ``state`` is harmless."""
+    try:
+        state = forms.query(request).get("state", "")
+    except Refused:
+        state = ""
+    kept = app.seals.open("signed_out", state, within=RETURN_SECONDS, now=now) or {"to": "", "still": ""}
+    found = yield from sessions.find(app, request, now, extend=False)
+    home = f"{request.site.root}/"
+    if found.session is not None:
+        return replies.redirect(home)  # signed in again meanwhile: to say otherwise would be untrue
+    if kept["to"] and not kept["still"]:
+        return replies.redirect(kept["to"])
+    host = origin_of(request.site.issuer).partition("://")[2]
+    sentences = {
+        "": [],
+        "no_end_session": [
+            f"You are still signed in at {host}, which offers no way to sign out from here. On a shared computer, "
+            "sign out there too, or close the browser."
+        ],
+        "unreachable": [
+            f"{host} did not answer, so you may still be signed in there. On a shared computer, sign out there too."
+        ],
+    }
+    context = {
+        "app_name": app.settings.app_name,
+        "still_signed_in": sentences[kept["still"]],
+        "login_url": login_url(request.site, app.prefix, home),
+    }
+    return replies.page(200, Page("logged_out.html", context))
+
+
+def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
+    """``GET /.auth/frontchannel-logout``, in a frame of the issuer's page."""
+    origins = yield from forms.provider_origins(request)
+    allowed = dict.fromkeys((origin_of(request.site.issuer), *origins, *app.settings.frame_ancestors))
+    try:
+        given = forms.query(request)
+    except Refused:
+        given = {"sid": ""}
+    found = yield from sessions.find(app, request, now, extend=False)
+    ended = yield from _end_in_frame(request, given, found.session)
+    gone = (cookies.clear_cookie(request.site, ""),) if found.session and found.session.key in ended else ()
+    policy = f"default-src 'none'; frame-ancestors {' '.join(allowed)}"
+    headers = (
+        ("content-type", "text/html; charset=utf-8"),
+        ("cache-control", "no-store"),
+        ("content-security-policy", policy),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        *cookies.as_headers(gone),
+    )
+    return Reply(200, headers, b"<!doctype html><title>Signed out</title>")
+
+
+def _end_in_frame(request: Request, given: dict[str, str], mine: Session | None) -> Flow[set[bytes]]:
+    """Rule 4. The keys of the sessions that ended."""
+    ended: set[bytes] = set()
+    if "sid" not in given and "iss" not in given:
+        if mine is not None and request.header("sec-fetch-dest").lower() == "iframe":
+            yield EndSession(mine.key, "front_channel")
+            ended.add(mine.key)
+        return ended
+    sid = given.get("sid", "")
+    address = request.client_address
+    if not sid or len(sid) > 2_048 or not (yield MayTry("frontchannel-logout", address)):
+        return ended
+    named = yield FindSessions(sid, given.get("iss"))
+    for session in named:
+        if session.subject != sid or (mine is not None and session.key == mine.key):
+            yield EndSession(session.key, "front_channel")
+            ended.add(session.key)
+    if not ended:
+        yield CountUnmatched("frontchannel-logout", address)
+    return ended

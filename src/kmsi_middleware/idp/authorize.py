@@ -1,0 +1,272 @@
+"""The authorization endpoint and its two pages, sign-in and consent (OpenID Connect Core, section 3.1.2).
+
+Rules:
+
+1. Until client and redirect URI are known to belong together, an error is a page. From then on it is an
+   authorization response, with ``state`` and ``iss`` (RFC 9207).
+2. A page that asks is bound to the browser that it was shown in: its ticket is worth nothing without that
+   browser's cookie. A ticket lives ten minutes and may be answered again, so that a double click, a reload
+   and the back button are harmless; codes are single use.
+3. What answers a form post redirects with 303 (RFC 9700, section 4.12).
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from . import pages
+from .config import App, User, origin_of
+from .provider import SCOPES, CodeGrant, OAuth2Error, OAuthRequest, Provider
+from .site import Refused, Site, Visit, form, own_form, parameters
+
+_EXPLANATIONS = {
+    "openid": "Know who you are",
+    "profile": "See your name and username",
+    "email": "See your email address",
+    "offline_access": "Keep this access while you are away",
+}
+_PROMPTS = {"none", "login", "consent", "select_account"}
+
+
+class Denied(Exception):
+    """Ends the request with an error response to the app. ``error`` is the code of the specification."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.error, self.description = error, description
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An authorization request whose client and redirect URI belong together."""
+
+    values: dict[str, str]
+    app: App
+    redirect_uri: str
+    response_mode: str
+
+    @property
+    def prompts(self) -> set[str]:
+        return set(self.values.get("prompt", "").split())
+
+    @property
+    def scopes(self) -> list[str]:
+        return [scope for scope in SCOPES if scope in self.values.get("scope", "").split()]
+
+
+async def authorize(site: Site, request: Request) -> Response:
+    """GET and POST. A POST is sent on as a GET: browsers send no Lax cookies with a cross-site form post."""
+    if request.method == "POST":
+        return RedirectResponse(f"{site.path}/authorize?{urlencode(await form(request))}", 303)
+    visit = Visit(site, request)
+    values = parameters(request.url.query)
+    return visit.finish(_proceed(visit, values))
+
+
+async def sign_in(site: Site, request: Request) -> Response:
+    """What the sign-in page posts."""
+    values = await own_form(request, site)
+    visit = Visit(site, request)
+    ticket = values.get("ticket", "")
+    pending = site.store.find_ticket("sign_in", visit.browser, ticket)
+    if pending is None:
+        raise _stale()
+    user = _authenticate(site, values)
+    if user is None:
+        ask = _known(site, pending)
+        username = values.get("username", "")
+        error = "That username and password don’t belong together. Please try again."
+        return visit.finish(_sign_in_page(site, ask, ticket, username, error))
+    visit.sign_in(user)
+    return visit.finish(_proceed(visit, pending, signed_in=True))
+
+
+async def consent(site: Site, request: Request) -> Response:
+    """What the consent page posts."""
+    values = await own_form(request, site)
+    visit = Visit(site, request)
+    pending = site.store.find_ticket("consent", visit.browser, values.get("ticket", ""))
+    if pending is None or visit.user is None or visit.user.username != pending["username"]:
+        raise _stale()
+    ask = _known(site, pending["values"])
+    if values.get("consent") != "allow":
+        return visit.finish(_deliver(site, ask, _error(Denied("access_denied", "The person did not consent"))))
+    site.store.save_consent(visit.user.username, ask.app.client_id, ask.scopes)
+    return visit.finish(_proceed(visit, pending["values"], signed_in=True, consented=True))
+
+
+def _stale() -> Refused:
+    return Refused(
+        "page_expired",
+        "It is too old, or belongs to another browser. Go back to the app and start again.",
+        title="This page is no longer good",
+    )
+
+
+def _known(site: Site, values: dict[str, str]) -> Ask:
+    app = site.config.app(values.get("client_id", ""))
+    if app is None:
+        raise Refused(
+            "unknown_client",
+            "No app with this client_id is registered here.",
+            title="This app is not known here",
+        )
+    redirect_uri = values.get("redirect_uri", "")
+    if redirect_uri not in app.redirect_uris:
+        raise Refused(
+            "redirect_uri_mismatch",
+            f"The redirect_uri “{redirect_uri}” is not registered for this app. It must match exactly.",
+        )
+    # An error in a mode that does not exist goes back by query.
+    mode = "form_post" if values.get("response_mode") == "form_post" else "query"
+    return Ask(values, app, redirect_uri, mode)
+
+
+def _validate(provider: Provider, ask: Ask) -> CodeGrant:
+    values = ask.values
+    for name in ("request", "request_uri", "registration"):
+        if name in values:
+            raise Denied(f"{name}_not_supported", f"The parameter {name} is not supported")
+    if "response_type" not in values:
+        raise Denied("invalid_request", "response_type is missing")
+    if values["response_type"] != "code":
+        raise Denied("unsupported_response_type", "response_type must be code")
+    if values.get("response_mode", "query") not in ("query", "form_post"):
+        raise Denied("invalid_request", "response_mode must be query or form_post")
+    if "openid" not in ask.scopes:
+        raise Denied("invalid_scope", "scope must contain openid")
+    if not ask.prompts <= _PROMPTS or ("none" in ask.prompts and len(ask.prompts) > 1):
+        raise Denied("invalid_request", "prompt must be none alone, or any of login, consent and select_account")
+    max_age = values.get("max_age", "0")
+    if not (max_age.isascii() and max_age.isdigit() and len(max_age) < 12):
+        raise Denied("invalid_request", "max_age must be a number of seconds")
+    try:
+        request = OAuthRequest("GET", values, {})
+        grant: CodeGrant = provider.get_authorization_grant(request)
+        grant.validate_authorization_request()
+    except OAuth2Error as error:
+        raise Denied(error.error, error.description) from error
+    return grant
+
+
+def _proceed(visit: Visit, values: dict[str, str], *, signed_in: bool = False, consented: bool = False) -> Response:
+    """The next step of an authorization request: a page that asks, or the answer to the app."""
+    site = visit.site
+    ask = _known(site, values)
+    provider = Provider(site)
+    try:
+        grant = _validate(provider, ask)
+        if not signed_in and _must_sign_in(visit, provider, ask):
+            if user := _integrated(site, ask):
+                visit.sign_in(user)
+            elif "none" in ask.prompts:
+                raise Denied("login_required", "The person is not signed in")
+            else:
+                ticket = site.store.open_ticket("sign_in", visit.browser, values)
+                return _sign_in_page(site, ask, ticket, values.get("login_hint", ""), None)
+        session, user = visit.session, visit.user
+        assert session is not None
+        assert user is not None
+        if not consented and _must_consent(site, user, ask):
+            if "none" in ask.prompts:
+                raise Denied("consent_required", "The person has not consented")
+            pending = {"values": values, "username": user.username}
+            ticket = site.store.open_ticket("consent", visit.browser, pending)
+            return _consent_page(site, ask, ticket, user)
+        return _deliver(site, ask, [("code", grant.issue(session))])
+    except Denied as denied:
+        return _deliver(site, ask, _error(denied))
+
+
+def _must_sign_in(visit: Visit, provider: Provider, ask: Ask) -> bool:
+    session, user, values = visit.session, visit.user, ask.values
+    hint = None
+    if "id_token_hint" in values:
+        hint = provider.read_hint(values["id_token_hint"])
+        if hint is None:
+            raise Denied("invalid_request", "id_token_hint is not an ID token of this provider")
+    if session is None or user is None or ask.prompts & {"login", "select_account"}:
+        return True
+    if hint is not None and hint.get("sub") != user.sub:
+        return True
+    if "login_hint" in values and not user.answers_to(values["login_hint"]):
+        return True
+    if "max_age" not in values:
+        return False
+    # "0" asks for a sign-in now, however short ago the last one was.
+    limit = int(values["max_age"])
+    return limit == 0 or visit.site.clock() - session.auth_time > limit
+
+
+def _integrated(site: Site, ask: Ask) -> User | None:
+    """Whoever is signed in without a question, as Windows would."""
+    hint = ask.values.get("login_hint")
+    if hint is None or ask.prompts & {"login", "select_account"}:
+        return None
+    return next((user for user in site.config.users if user.password is None and user.answers_to(hint)), None)
+
+
+def _must_consent(site: Site, user: User, ask: Ask) -> bool:
+    if "consent" in ask.prompts:
+        return True
+    return ask.app.require_consent and not site.store.consents(user.username, ask.app.client_id) >= set(ask.scopes)
+
+
+def _authenticate(site: Site, values: dict[str, str]) -> User | None:
+    if pick := values.get("pick"):
+        user = site.config.user(pick)
+        return user if user and (site.config.show_passwords or user.password is None) else None
+    user = site.config.user(values.get("username", ""))
+    if user is not None and user.password is None:
+        return user
+    known = user.password if user and user.password else ""
+    same = hmac.compare_digest(known.encode(), values.get("password", "").encode())
+    return user if same else None
+
+
+def _sign_in_page(site: Site, ask: Ask, ticket: str, username: str, error: str | None) -> Response:
+    listed = site.config.users if site.config.show_passwords else ()
+    context = {
+        "app_name": ask.app.name,
+        "action": f"{site.path}/sign-in",
+        "hidden": [("ticket", ticket)],
+        "error": error,
+        "username": username,
+        "users": [
+            {"username": user.username, "name": user.name, "hint": user.hint, "password": user.password or ""}
+            for user in listed
+        ],
+    }
+    allowed = ["'self'", origin_of(ask.redirect_uri)]
+    return pages.page("idp_sign_in.html", context, status=400 if error else 200, form_action=allowed)
+
+
+def _consent_page(site: Site, ask: Ask, ticket: str, user: User) -> Response:
+    context = {
+        "app_name": ask.app.name,
+        "user_name": user.name,
+        "scopes": [(scope, _EXPLANATIONS[scope]) for scope in ask.scopes],
+        "action": f"{site.path}/consent",
+        "hidden": [("ticket", ticket)],
+    }
+    return pages.page("idp_consent.html", context, form_action=["'self'", origin_of(ask.redirect_uri)])
+
+
+def _error(denied: Denied) -> list[tuple[str, str]]:
+    return [("error", denied.error), ("error_description", denied.description)]
+
+
+def _deliver(site: Site, ask: Ask, answer: list[tuple[str, str]]) -> Response:
+    if "state" in ask.values:
+        answer = [*answer, ("state", ask.values["state"])]
+    answer = [*answer, ("iss", site.issuer)]
+    if ask.response_mode == "form_post":
+        return pages.form_post(ask.redirect_uri, answer, ask.app.name, origin_of(ask.redirect_uri))
+    mark = "&" if "?" in ask.redirect_uri else "?"
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return RedirectResponse(f"{ask.redirect_uri}{mark}{urlencode(answer)}", 303, headers)

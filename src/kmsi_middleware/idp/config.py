@@ -1,0 +1,289 @@
+"""Who can sign in at the embedded provider, and to which apps: one TOML file, or the same as dataclasses.
+
+Rules:
+
+1. Every value is checked when it is made, in the dataclass, so that a file and a program meet the same
+   checks.
+2. A wrong value names itself: the file, the key, the value, and what would work.
+3. A URI that begins with ``/`` belongs to the origin of the provider itself, for a provider that lives inside
+   the app which it serves. :meth:`IdPConfig.at` resolves it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+_NAMESPACE = uuid.UUID("0a1c3e4b-6a4e-4c38-9a0f-2f1f3a5d7b11")
+_DEFAULT_TENANT = "11111111-2222-4333-8444-555555555555"
+# Claims that the provider makes itself. A user's extra claims may not replace them.
+# fmt: off
+_OWN_CLAIMS = frozenset((
+    "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "sid", "auth_time",
+    "amr", "acct", "name", "preferred_username", "email", "oid", "tid",
+))
+# fmt: on
+_URI = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # what RFC 3986 allows; above all no space, quote or backslash
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+
+
+class ConfigError(ValueError):
+    """The provider's users or apps are not right. The message names the file, the key, the value and a
+    remedy."""
+
+
+def origin_of(uri: str) -> str:
+    """Scheme, host and port of an absolute http(s) URI, as browsers write an ``Origin``."""
+    parts = urlsplit(uri)
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in (None, default) else "")
+
+
+def _fail(key: str, value: object, remedy: str) -> ConfigError:
+    return ConfigError(f"{key} = {value!r}: {remedy}")
+
+
+def _text(key: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise _fail(key, value, "must be a text that is not empty")
+
+
+def _uri(key: str, value: object) -> None:
+    remedy = "must be an absolute http or https URI without a fragment, or begin with a single '/'"
+    if not isinstance(value, str) or not _URI.fullmatch(value) or "#" in value:
+        raise _fail(key, value, remedy)
+    if value.startswith("/"):
+        if value.startswith("//"):
+            raise _fail(key, value, remedy)
+        return
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise _fail(key, value, remedy) from None
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host or "") or parts.username is not None:
+        raise _fail(key, value, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who can sign in.
+
+    ``password`` of ``None`` means integrated Windows authentication: whoever is picked, or named by
+    ``login_hint``, is signed in without a question. ``acct`` is 0 for a member of the tenant and 1 for a
+    guest. ``claims`` are added to the ID token as they are. ``sub`` and ``oid`` are derived from the username
+    when not given. Raises :class:`ConfigError`.
+    """
+
+    username: str
+    name: str
+    password: str | None = field(default=None, repr=False)
+    email: str = ""
+    hint: str = ""
+    acct: int = 0
+    amr: tuple[str, ...] = ("pwd",)
+    sub: str = ""
+    oid: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _text("username", self.username)
+        _text("name", self.name)
+        if self.password is not None:
+            _text("password", self.password)
+        for key in ("email", "hint", "sub", "oid"):
+            if not isinstance(getattr(self, key), str):
+                raise _fail(key, getattr(self, key), "must be a text")
+        if type(self.acct) is not int or self.acct not in (0, 1):
+            raise _fail("acct", self.acct, "must be 0 (member) or 1 (guest)")
+        object.__setattr__(self, "amr", _texts("amr", self.amr))
+        if not isinstance(self.claims, Mapping) or not all(isinstance(key, str) for key in self.claims):
+            raise _fail("claims", self.claims, "must be a table of claim names and values")
+        if taken := sorted(_OWN_CLAIMS & set(self.claims)):
+            raise _fail(
+                f"claims.{taken[0]}",
+                self.claims[taken[0]],
+                "the provider sets this claim; choose another name",
+            )
+        object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
+        object.__setattr__(self, "sub", self.sub or uuid.uuid5(_NAMESPACE, f"sub:{self.username}").hex)
+        object.__setattr__(self, "oid", self.oid or str(uuid.uuid5(_NAMESPACE, f"oid:{self.username}")))
+
+    def answers_to(self, hint: str) -> bool:
+        """Whether a ``login_hint`` or ``logout_hint`` means this person."""
+        return hint.casefold() in {self.username.casefold(), self.email.casefold(), self.sub, self.oid} - {""}
+
+
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
+        raise _fail(key, value, "must be a list of texts")
+    return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A relying party. Without a ``client_secret`` it is a public client, held to PKCE alone.
+
+    The URIs are compared exactly (OpenID Connect Core, 3.1.2.1; RP-Initiated Logout, 3.1). The front-channel
+    logout URI must have the origin of one of the redirect URIs (Front-Channel Logout, 2).
+    Raises :class:`ConfigError`.
+    """
+
+    client_id: str
+    redirect_uris: tuple[str, ...]
+    name: str = ""
+    client_secret: str | None = field(default=None, repr=False)
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    frontchannel_logout_uri: str | None = None
+    backchannel_logout_uri: str | None = None
+    require_consent: bool = False
+
+    def __post_init__(self) -> None:
+        _text("client_id", self.client_id)
+        if not isinstance(self.name, str):
+            raise _fail("name", self.name, "must be a text")
+        object.__setattr__(self, "name", self.name or self.client_id)
+        if self.client_secret is not None:
+            _text("client_secret", self.client_secret)
+        for key in ("redirect_uris", "post_logout_redirect_uris"):
+            object.__setattr__(self, key, _texts(key, getattr(self, key)))
+            for uri in getattr(self, key):
+                _uri(key, uri)
+        if not self.redirect_uris:
+            raise _fail("redirect_uris", [], "must hold one URI at least")
+        for key in ("frontchannel_logout_uri", "backchannel_logout_uri"):
+            if getattr(self, key) is not None:
+                _uri(key, getattr(self, key))
+        if type(self.require_consent) is not bool:
+            raise _fail("require_consent", self.require_consent, "must be true or false")
+        if (uri := self.frontchannel_logout_uri) and _home(uri) not in {_home(known) for known in self.redirect_uris}:
+            raise _fail("frontchannel_logout_uri", uri, "must have the origin of one of the redirect_uris")
+
+    def at(self, origin: str) -> App:
+        """The same app, its own-origin URIs made absolute."""
+
+        def whole(uri: str) -> str:
+            return origin + uri if uri.startswith("/") else uri
+
+        return replace(
+            self,
+            redirect_uris=tuple(map(whole, self.redirect_uris)),
+            post_logout_redirect_uris=tuple(map(whole, self.post_logout_redirect_uris)),
+            frontchannel_logout_uri=self.frontchannel_logout_uri and whole(self.frontchannel_logout_uri),
+            backchannel_logout_uri=self.backchannel_logout_uri and whole(self.backchannel_logout_uri),
+        )
+
+
+def _home(uri: str) -> str:
+    return "/" if uri.startswith("/") else origin_of(uri)
+
+
+@dataclass(frozen=True, slots=True)
+class IdPConfig:
+    """Users and apps of one provider. ``tenant`` is the ``tid`` claim; with ``show_passwords`` the sign-in
+    page lists the users with their passwords, and one click signs in. Raises :class:`ConfigError`."""
+
+    users: tuple[User, ...]
+    apps: tuple[App, ...] = ()
+    tenant: str = _DEFAULT_TENANT
+    show_passwords: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "users", tuple(self.users))
+        object.__setattr__(self, "apps", tuple(self.apps))
+        _text("tenant", self.tenant)
+        if type(self.show_passwords) is not bool:
+            raise _fail("show_passwords", self.show_passwords, "must be true or false")
+        if not self.users:
+            raise _fail("users", [], "must hold one user at least")
+        _unique("users", "username", [user.username.casefold() for user in self.users])
+        _unique("users", "sub", [user.sub for user in self.users])
+        _unique("apps", "client_id", [app.client_id for app in self.apps])
+
+    def user(self, username: str) -> User | None:
+        """The user of that name, whatever its capitals."""
+        wanted = username.casefold()
+        return next((user for user in self.users if user.username.casefold() == wanted), None)
+
+    def app(self, client_id: str) -> App | None:
+        """The app with exactly that ``client_id``."""
+        return next((app for app in self.apps if app.client_id == client_id), None)
+
+    def with_app(self, app: App) -> IdPConfig:
+        """A copy that knows ``app`` too; it takes the place of one with the same ``client_id``."""
+        others = tuple(known for known in self.apps if known.client_id != app.client_id)
+        return replace(self, apps=(*others, app))
+
+    def at(self, origin: str) -> IdPConfig:
+        """A copy whose own-origin URIs are absolute, for a provider at ``origin``."""
+        return replace(self, apps=tuple(app.at(origin) for app in self.apps))
+
+
+def _unique(where: str, key: str, values: list[str]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise _fail(f"{where}: {key}", value, "is there twice; each needs its own")
+
+
+def load_config(path: Path | str) -> IdPConfig:
+    """Reads a TOML file. Raises :class:`ConfigError`, also when the file can't be read or is no TOML."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error
+    return _parse(text, str(path))
+
+
+def default_config() -> IdPConfig:
+    """The users and apps that ship with the package: see ``default.toml``."""
+    resource = resources.files(__package__) / "default.toml"
+    return _parse(resource.read_text(encoding="utf-8"), "default.toml")
+
+
+def _parse(text: str, name: str) -> IdPConfig:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is not valid TOML: {error}") from error
+    try:
+        users = _tables("users", data.pop("users", []), User, ("username", "name"))
+        apps = _tables("apps", data.pop("apps", []), App, ("client_id", "redirect_uris"))
+        _known("", data, ["tenant", "show_passwords"], also=["[[users]]", "[[apps]]"])
+        return IdPConfig(users=tuple(users), apps=tuple(apps), **data)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _known(where: str, table: Mapping[str, Any], allowed: list[str], *, also: list[str] | None = None) -> None:
+    for key, value in table.items():
+        if key not in allowed:
+            raise _fail(where + key, value, f"is not known here; known are {', '.join([*allowed, *(also or [])])}")
+
+
+def _tables(where: str, tables: object, kind: type[Any], required: tuple[str, ...]) -> list[Any]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise _fail(where, tables, f"must be written as [[{where}]] tables")
+    made = []
+    for number, table in enumerate(tables, 1):
+        place = f"[[{where}]] number {number}, "
+        _known(place, table, [item.name for item in fields(kind)])
+        for key in required:
+            if key not in table:
+                raise ConfigError(f"{place}{key} is missing; it is required")
+        try:
+            made.append(kind(**table))
+        except ConfigError as error:
+            raise ConfigError(place + str(error)) from error
+    return made

@@ -1,0 +1,55 @@
+"""``kmsi idp``: the embedded provider on a port of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .app import EmbeddedIdP
+from .config import ConfigError, IdPConfig, default_config, load_config
+from .loopback import is_loopback
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves until it is interrupted. Answers 2 when something about the arguments is not right."""
+    parser = argparse.ArgumentParser(
+        prog="kmsi idp", description="An OpenID provider for development, on this machine only."
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="users and apps, as TOML")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; loopback only")
+    parser.add_argument("--port", type=int, default=8400)
+    parser.add_argument("--folder", metavar="DIR", type=Path, default=Path(".kmsi"), help="where to keep state")
+    parser.add_argument("--issuer", metavar="URL", help="default: what the browser's address bar says")
+    given = parser.parse_args(argv)
+    if not is_loopback(given.host.strip("[]")):
+        return _fail(f"--host {given.host}: must be loopback, such as 127.0.0.1, ::1 or localhost")
+    try:
+        config = load_config(given.config) if given.config else default_config()
+        idp = EmbeddedIdP(config, folder=given.folder, issuer=given.issuer)
+    except (ConfigError, ValueError) as error:
+        return _fail(str(error))
+    try:
+        import uvicorn
+    except ModuleNotFoundError:
+        return _fail("uvicorn is not installed. It comes with: pip install 'kmsi-middleware[demo]'")
+    print(_welcome(config, given.issuer or f"http://localhost:{given.port}"), flush=True)
+    # proxy_headers would let a header decide what the peer is.
+    uvicorn.run(idp, host=given.host.strip("[]"), port=given.port, proxy_headers=False, log_level="warning")
+    return 0
+
+
+def _welcome(config: IdPConfig, issuer: str) -> str:
+    lines = [f"Issuer  {issuer}", "Users"]
+    for user in config.users:
+        secret = f"password {user.password}" if config.show_passwords and user.password else ""
+        lines.append("  ".join(filter(None, [f"  {user.username:<10}", user.name, secret, user.hint])))
+    lines.append("Apps")
+    lines += [f"  {app.client_id:<20}{app.redirect_uris[0]}" for app in config.apps] or ["  none"]
+    return "\n".join(lines)
+
+
+def _fail(message: str) -> int:
+    print(f"kmsi idp: {message}", file=sys.stderr)
+    return 2

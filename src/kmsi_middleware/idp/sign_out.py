@@ -1,0 +1,160 @@
+"""Sign-out at the provider, and telling every app of it.
+
+RP-Initiated Logout 1.0, Front-Channel Logout 1.0 and Back-Channel Logout 1.0. Rules:
+
+1. An ID token that belongs to this browser's session signs out at once. Anything less asks the person first.
+2. After an error nobody is signed out and nobody is sent anywhere.
+3. The session ends before any app is told. Every app that was signed in to through it is told, the one that
+   asked included: by a frame if it has a front-channel URI, and by a logout token if it has a back-channel
+   one.
+4. The page goes on by itself after a bounded time, without script. Logout tokens are sent after the answer,
+   within a bounded time; a failure is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlencode
+
+import anyio
+import httpx
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from . import pages
+from .config import App, origin_of
+from .provider import OAuth2Error, OAuthRequest, Provider
+from .site import Refused, Site, Visit, form, own_form, parameters
+from .store import SignIn
+
+FRAME_SECONDS = 2
+_BACKCHANNEL_SECONDS = 3
+_log = logging.getLogger("kmsi_middleware.idp")
+
+
+async def end_session(site: Site, request: Request) -> Response:
+    """GET and POST. A POST is sent on as a GET: browsers send no Lax cookies with a cross-site form post."""
+    if request.method == "POST":
+        return RedirectResponse(f"{site.path}/end-session?{urlencode(await form(request))}", 303)
+    values = parameters(request.url.query)
+    visit = Visit(site, request)
+    asked = _validate(site, values)
+    app: App | None = asked.client.app if asked.client else None
+    if visit.session is None:
+        return visit.finish(_signed_out(site, [], app, asked.redirect_uri))
+    hint = asked.logout_hint
+    assert visit.user is not None
+    if _belongs(visit, asked.id_token_claims) and (hint is None or visit.user.answers_to(hint)):
+        return visit.finish(_sign_out(visit, app, asked.redirect_uri))
+    pending = {"client_id": app.client_id if app else None, "redirect_uri": asked.redirect_uri}
+    ticket = site.store.open_ticket("sign_out", visit.browser, pending)
+    context = {
+        "user_name": visit.user.name,
+        "app_name": app.name if app else None,
+        "action": f"{site.path}/sign-out",
+        "hidden": [("ticket", ticket)],
+        "cancel_url": asked.redirect_uri,
+    }
+    allowed = ["'self'", *([origin_of(asked.redirect_uri)] if asked.redirect_uri else [])]
+    return visit.finish(pages.page("idp_sign_out.html", context, form_action=allowed))
+
+
+async def sign_out(site: Site, request: Request) -> Response:
+    """What the page that asks posts."""
+    values = await own_form(request, site)
+    visit = Visit(site, request)
+    pending = site.store.find_ticket("sign_out", visit.browser, values.get("ticket", ""))
+    if pending is None or values.get("sign_out") != "yes":
+        raise Refused(
+            "page_expired",
+            "It is too old, or belongs to another browser.",
+            title="This page is no longer good",
+        )
+    app = site.config.app(pending["client_id"]) if pending["client_id"] else None
+    return visit.finish(_sign_out(visit, app, pending["redirect_uri"]))
+
+
+class _Asked:
+    """The validated logout request; Authlib's, with types."""
+
+    def __init__(self, validated: object) -> None:
+        self.client = getattr(validated, "client", None)
+        self.id_token_claims: dict[str, object] | None = getattr(validated, "id_token_claims", None)
+        self.redirect_uri: str | None = getattr(validated, "redirect_uri", None)
+        self.logout_hint: str | None = getattr(validated, "logout_hint", None)
+
+
+def _validate(site: Site, values: dict[str, str]) -> _Asked:
+    try:
+        asked = _Asked(Provider(site).validate_endpoint_request("end_session", OAuthRequest("GET", values, {})))
+    except OAuth2Error as error:
+        raise Refused(error.error, f"{error.description}.") from error
+    if "client_id" in values and asked.client is None:
+        raise Refused("unknown_client", "No app with this client_id is registered here.")
+    wanted = values.get("post_logout_redirect_uri")
+    if wanted and asked.redirect_uri is None:
+        raise Refused(
+            "post_logout_redirect_uri_mismatch",
+            f"The post_logout_redirect_uri “{wanted}” is not registered for the app, or no app was named.",
+        )
+    return asked
+
+
+def _belongs(visit: Visit, claims: dict[str, object] | None) -> bool:
+    """Whether the ID token was issued through this browser's present session."""
+    assert visit.session is not None
+    return claims is not None and any(
+        known.sid == claims.get("sid") for known in visit.site.store.sign_ins(visit.session)
+    )
+
+
+def _sign_out(visit: Visit, app: App | None, redirect_uri: str | None) -> Response:
+    sign_ins = visit.site.store.end_session(visit.session) if visit.session else []
+    visit.sign_out()
+    return _signed_out(visit.site, sign_ins, app, redirect_uri)
+
+
+def _signed_out(site: Site, sign_ins: list[SignIn], app: App | None, redirect_uri: str | None) -> Response:
+    tell = BackgroundTask(_send_logout_tokens, site, sign_ins) if sign_ins else None
+    frames = []
+    for sign_in in sign_ins:
+        known = site.config.app(sign_in.client_id)
+        if known and (uri := known.frontchannel_logout_uri):
+            mark = "&" if "?" in uri else "?"
+            query = urlencode({"iss": site.issuer, "sid": sign_in.sid})
+            frames.append({"name": known.name, "frame_url": f"{uri}{mark}{query}"})
+    if redirect_uri and not frames:
+        return RedirectResponse(redirect_uri, 303, {"Cache-Control": "no-store"}, background=tell)
+    context = {
+        "apps": frames,
+        "continue_url": redirect_uri,
+        "continue_to": app.name if app and redirect_uri else None,
+        "seconds": FRAME_SECONDS,
+    }
+    response = pages.page("idp_signed_out.html", context, frames=[origin_of(frame["frame_url"]) for frame in frames])
+    response.background = tell
+    return response
+
+
+async def _send_logout_tokens(site: Site, sign_ins: list[SignIn]) -> None:
+    async def send(uri: str, sign_in: SignIn, sub: str) -> None:
+        token = provider.logout_token(sign_in.client_id, sub, sign_in.sid)
+        try:
+            answer = await client.post(uri, data={"logout_token": token})
+            if answer.status_code not in (200, 204):
+                _log.warning("back-channel logout of %s: answered %d", sign_in.client_id, answer.status_code)
+        except httpx.HTTPError as error:
+            _log.warning("back-channel logout of %s failed: %s", sign_in.client_id, type(error).__name__)
+
+    provider = Provider(site)
+    with anyio.move_on_after(_BACKCHANNEL_SECONDS) as limit:
+        # The address is the developer's own; no proxy of the environment belongs in between.
+        client = httpx.AsyncClient(transport=site.backchannel, timeout=_BACKCHANNEL_SECONDS, trust_env=False)
+        async with client, anyio.create_task_group() as tasks:
+            for sign_in in sign_ins:
+                app, user = site.config.app(sign_in.client_id), site.config.user(sign_in.username)
+                if app and user and app.backchannel_logout_uri:
+                    tasks.start_soon(send, app.backchannel_logout_uri, sign_in, user.sub)
+    if limit.cancelled_caught:
+        _log.warning("back-channel logout: gave up after %d seconds", _BACKCHANNEL_SECONDS)

@@ -1,0 +1,143 @@
+"""The app's own data, kept with the session: what ``request.session`` is.
+
+1. A JSON object. What can't be JSON is refused where it is stored, at the end of the request.
+2. What counts is what changed, by top-level key: on a conflict between two requests the changes of this one are
+   applied to what the other has saved; for the same key the last writer wins.
+3. A change inside a list or dict that was stored counts too: such values are compared with what they were.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from ..vocabulary.errors import SessionRequired
+
+_SCALARS = (str, int, float, bool, type(None))
+_UNCHANGED: frozenset[str] = frozenset()
+
+
+class AppData(dict[str, Any]):
+    """A dict that can tell what changed in it."""
+
+    __slots__ = ("_nested", "_removed", "_written")
+
+    def __init__(self, values: dict[str, Any] | None = None, nested: dict[str, Any] | None = None) -> None:
+        if values:
+            dict.update(self, values)
+        self._nested = nested
+        self._written: set[str] | None = None
+        self._removed: set[str] | None = None
+
+    def changes(self) -> tuple[dict[str, Any], frozenset[str]] | None:
+        """What was written and what was removed, or ``None`` if nothing was."""
+        written = dict.fromkeys(self._written or ())
+        for name in self._nested or ():
+            if name in self and name not in written and self[name] != self._nested[name]:  # type: ignore[index]
+                written[name] = None
+        if not written and not self._removed:
+            return None
+        return {name: self[name] for name in written}, frozenset(self._removed or ())
+
+    @property
+    def touched(self) -> bool:
+        """Whether :meth:`changes` is worth asking: cheap, and never wrongly False."""
+        return self._written is not None or self._removed is not None or self._nested is not None
+
+    def _write(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"session keys are text, not {type(name).__name__}")
+        if self._written is None:
+            self._written = set()
+        self._written.add(name)
+        if self._removed is not None:
+            self._removed.discard(name)
+
+    def _remove(self, name: str) -> None:
+        if self._removed is None:
+            self._removed = set()
+        self._removed.add(name)
+        if self._written is not None:
+            self._written.discard(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._write(name)
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._remove(name)
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __ior__(self, other: Any) -> AppData:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def pop(self, name: str, *default: Any) -> Any:
+        if name in self:
+            self._remove(name)
+        return super().pop(name, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        name, value = super().popitem()
+        self._remove(name)
+        return name, value
+
+    def clear(self) -> None:
+        for name in self:
+            self._remove(name)
+        super().clear()
+
+
+class NoSession(dict[str, Any]):
+    """What ``request.session`` is where there is no session: empty, and writing raises."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise SessionRequired
+
+    __setitem__ = __delitem__ = __ior__ = setdefault = update = popitem = clear = _refuse
+
+    def pop(self, name: str, *default: Any) -> Any:
+        if default:
+            return default[0]
+        raise KeyError(name)
+
+
+class Kept:
+    """An app's stored data, decoded once, from which each request gets its own copy."""
+
+    __slots__ = ("_frozen", "_nested", "_values")
+
+    def __init__(self, data: bytes) -> None:
+        values = json.loads(data) if data else {}
+        self._values: dict[str, Any] = values if isinstance(values, dict) else {}
+        self._nested = [name for name, value in self._values.items() if not isinstance(value, _SCALARS)]
+        # marshal, because it is the quickest copy of plain data; it never leaves this process.
+        self._frozen = marshal.dumps(self._values) if self._nested else b""
+
+    def copy(self) -> AppData:
+        """A dict for one request; changing it changes nothing else."""
+        if not self._nested:
+            return AppData(self._values)
+        return AppData(marshal.loads(self._frozen), {name: self._values[name] for name in self._nested})  # noqa: S302
+
+
+def merged(data: bytes, written: dict[str, Any], removed: Iterable[str]) -> bytes:
+    """Rule 2. Raises ``TypeError`` or ``ValueError`` for what can't be JSON."""
+    values = json.loads(data) if data else {}
+    for name in removed:
+        values.pop(name, None)
+    values.update(written)
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,149 @@
+"""The authorization request and response: code flow with PKCE (OpenID Connect Core 1.0 §3.1.2; RFC 7636; RFC 9207).
+
+1. One *transaction* is one attempt to sign in. Its secret seed stays in a cookie of its own; nonce and PKCE
+   verifier follow from the seed. What else is to be remembered travels sealed in ``state``.
+2. So a browser that lost the cookie can't complete the sign-in, and still it is known where it wanted to go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit
+
+from ...vocabulary.errors import ProtocolError
+from ...vocabulary.messages import Site
+from ...vocabulary.settings import Settings
+from ..seals import Dice, Seals, decode, encode
+from .discovery import Provider
+
+TRANSACTION_SECONDS = 3_600
+"""How long a person may take at the issuer: sign-up, a lost phone, a password reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One attempt to sign in."""
+
+    id: str
+    """128 random bits in base64url; its first eight characters name the cookie."""
+    return_to: str
+    started_at: int
+    prompt: str = ""
+
+    @property
+    def cookie_suffix(self) -> str:
+        return self.id[:8]
+
+    @property
+    def correlation_id(self) -> str:
+        """The sign-in's name on pages and in the sign-in log, as a GUID."""
+        return str(uuid.UUID(bytes=decode(self.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What binds a transaction to the browser, from the seed in its cookie."""
+
+    seed: str = field(repr=False)
+
+    def _derived(self, purpose: str) -> str:
+        return encode(hashlib.sha256(f"{purpose} {self.seed}".encode()).digest())
+
+    @property
+    def nonce(self) -> str:
+        return self._derived("nonce")
+
+    @property
+    def verifier(self) -> str:
+        """RFC 7636 §4.1: 43 characters."""
+        return self._derived("pkce")
+
+    @property
+    def challenge(self) -> str:
+        """RFC 7636 §4.2: S256."""
+        return encode(hashlib.sha256(self.verifier.encode()).digest())
+
+
+def new_transaction(return_to: str, now: float, dice: Dice, *, prompt: str = "") -> tuple[Transaction, Secrets]:
+    """A fresh attempt and its secrets."""
+    return Transaction(encode(dice(16)), return_to, int(now), prompt), Secrets(encode(dice(16)))
+
+
+def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
+    """The ``state`` parameter."""
+    payload = {
+        "i": transaction.id,
+        "r": transaction.return_to,
+        "t": transaction.started_at,
+        "p": transaction.prompt,
+    }
+    return seals.seal("state", payload, now)
+
+
+def opened_state(state: str, seals: Seals, now: float) -> Transaction | None:
+    """The transaction of a ``state`` that we made, or ``None``."""
+    payload = seals.open("state", state, within=TRANSACTION_SECONDS, now=now)
+    if payload is None:
+        return None
+    return Transaction(payload["i"], payload["r"], payload["t"], payload["p"])
+
+
+def authorization_url(
+    provider: Provider,
+    settings: Settings,
+    *,
+    client_id: str,
+    redirect_uri: str,
+    state: str,
+    secrets: Secrets,
+    prompt: str = "",
+    login_hint: str = "",
+) -> str:
+    """§3.1.2.1: where the browser is sent."""
+    parameters = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "scope": settings.scope,
+        "state": state,
+        "nonce": secrets.nonce,
+        "code_challenge": secrets.challenge,
+        "code_challenge_method": "S256",
+    }
+    if settings.response_mode == "form_post":
+        parameters["response_mode"] = "form_post"
+    if prompt:
+        parameters["prompt"] = prompt
+    if login_hint:
+        parameters["login_hint"] = login_hint
+    return with_query(provider.authorization_endpoint, parameters)
+
+
+def with_query(url: str, parameters: Mapping[str, str]) -> str:
+    """Append parameters; an endpoint may have a query of its own (RFC 6749 §3.1)."""
+    return url + ("&" if urlsplit(url).query else "?") + urlencode(parameters)
+
+
+def check_response(parameters: Mapping[str, str], provider: Provider, site: Site) -> str:
+    """The authorization code (§3.1.2.5 to §3.1.2.7). Raises :class:`ProtocolError`.
+
+    ``iss`` is compared when it is there, on errors too, and missed only where it was promised (RFC 9207 §2.4).
+    """
+    issuer = parameters.get("iss")
+    if issuer is None and provider.iss_in_response:
+        raise ProtocolError("response_iss_missing", "the provider promised to name itself in its answer, and did not")
+    if issuer is not None and issuer not in (provider.issuer, site.issuer) and "{tenantid}" not in provider.issuer:
+        raise ProtocolError("response_iss_mismatch", "the answer comes from another provider than the one asked")
+    error = parameters.get("error")
+    if error:
+        hint = f"{error}: {parameters.get('error_description', '')}".removesuffix(": ")
+        if error == "access_denied":
+            raise ProtocolError("access_denied", "the sign-in was declined at the provider", status=403, hint=hint)
+        raise ProtocolError("provider_error", "the provider could not sign you in", hint=hint)
+    code = parameters.get("code")
+    if not code:
+        raise ProtocolError("code_missing", "the provider's answer has neither a code nor an error")
+    return code

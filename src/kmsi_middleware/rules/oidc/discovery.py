@@ -1,0 +1,120 @@
+"""The issuer's metadata (OpenID Connect Discovery 1.0 §3, §4) and its keys' location.
+
+Tolerant of what real providers do: issuers with a path or a slash at the end, documents that leave members out.
+Strict where it matters: the issuer must be the configured one, to the letter (§4.3; ASVS 10.5.3).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...vocabulary.errors import ProtocolError, ProviderUnavailable
+from ...vocabulary.messages import HttpRequest, HttpResponse
+from ...vocabulary.settings import is_loopback_host, is_shared_issuer
+
+TENANT = "{tenantid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Checked metadata."""
+
+    issuer: str
+    """As an ID token must have it; with ``{tenantid}`` in it where each tenant has its own (Entra)."""
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    end_session_endpoint: str | None
+    token_endpoint_auth_methods: tuple[str, ...]
+    iss_in_response: bool
+    """RFC 9207 §3: the authorization response always names the issuer."""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins that the issuer's pages come from: of issuer, authorization and end-session endpoints."""
+        urls = (self.issuer, self.authorization_endpoint, self.end_session_endpoint)
+        return tuple(dict.fromkeys(origin_of(url) for url in urls if url))
+
+
+def origin_of(url: str) -> str:
+    """``scheme://host[:port]`` of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def discovery_request(issuer: str) -> HttpRequest:
+    """§4.1: a slash at the issuer's end is removed before the well-known path is appended."""
+    return HttpRequest("GET", issuer.rstrip("/") + "/.well-known/openid-configuration", {"accept": "application/json"})
+
+
+def check_discovery(response: HttpResponse, issuer: str) -> Provider:
+    """Check the document. Raises :class:`ProtocolError` (``discovery_invalid``, ``issuer_mismatch``) or
+    :class:`ProviderUnavailable`."""
+    document = json_object(response, "discovery_invalid")
+    if not _is_issuer(document.get("issuer"), issuer):
+        raise ProtocolError(
+            "issuer_mismatch",
+            "the provider's metadata names another issuer than the one in the settings",
+            status=502,
+        )
+
+    def endpoint(name: str, *, required: bool = True) -> str | None:
+        url = document.get(name)
+        if url is None and not required:
+            return None
+        if not isinstance(url, str) or not is_acceptable_url(url):
+            raise ProtocolError("discovery_invalid", f"the provider's metadata has no usable {name}", status=502)
+        return url
+
+    methods = document.get("token_endpoint_auth_methods_supported")
+    return Provider(
+        issuer=str(document["issuer"]),
+        authorization_endpoint=str(endpoint("authorization_endpoint")),
+        token_endpoint=str(endpoint("token_endpoint")),
+        jwks_uri=str(endpoint("jwks_uri")),
+        end_session_endpoint=endpoint("end_session_endpoint", required=False),
+        # §3: a document that leaves it out means client_secret_basic.
+        token_endpoint_auth_methods=tuple(m for m in methods if isinstance(m, str))
+        if isinstance(methods, list)
+        else ("client_secret_basic",),
+        iss_in_response=document.get("authorization_response_iss_parameter_supported") is True,
+    )
+
+
+def _is_issuer(named: object, configured: str) -> bool:
+    if named == configured:
+        return True
+    if isinstance(named, str) and TENANT in named and is_shared_issuer(configured):
+        # Entra's shared endpoints: .../common/v2.0 describes the issuers .../{tenantid}/v2.0.
+        return any(named.replace(TENANT, alias) == configured for alias in ("common", "organizations", "consumers"))
+    return False
+
+
+def is_acceptable_url(url: str) -> bool:
+    """https, or http on loopback; a host; no credentials, no fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if not parts.hostname or parts.username or parts.fragment or any(c <= " " or c == "\\" for c in url):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(parts.hostname))
+
+
+def json_object(response: HttpResponse, code: str) -> dict[str, Any]:
+    """The JSON object of a successful answer. Raises :class:`ProtocolError` with ``code``, or
+    :class:`ProviderUnavailable` for a server error."""
+    if response.status >= 500 or response.status == 429:
+        raise ProviderUnavailable(f"the provider answered {response.status}")
+    if response.status != 200:
+        raise ProtocolError(code, f"the provider answered {response.status}", status=502)
+    try:
+        document = json.loads(response.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise ProtocolError(code, "the provider's answer is not a JSON object", status=502)
+    return document

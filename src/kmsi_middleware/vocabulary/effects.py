@@ -1,0 +1,214 @@
+"""What a flow may ask for. A driver performs it and sends the answer back; a failure is raised in the flow.
+
+Whoever performs an effect turns library errors into ours (:mod:`.errors`), and sees to it that what must
+happen once at a time (discovery, the fetching of keys) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from .messages import HttpRequest
+from .session import EndReason, Session, Tombstone
+from .signals import SignInFacts
+
+T = TypeVar("T")
+
+
+class Effect:
+    """Base of all effects."""
+
+    __slots__ = ()
+
+
+Flow = Generator[Effect, Any, T]
+"""A flow yields effects, is sent their answers, and returns its outcome."""
+
+
+# The session store ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSession(Effect):
+    """Answer: :class:`Session`, :class:`Tombstone` if it ended within 24 hours, or ``None``."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSession(Effect):
+    """Answer: ``None``. Raises ``StoreConflict`` for a taken key."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSession(Effect):
+    """Save ``session`` over the version before it (``session.version - 1``). Raises ``StoreConflict``."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession(Effect):
+    """Delete a session and leave a tombstone. Answer: whether it was there."""
+
+    key: bytes
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class FindSessions(Effect):
+    """Answer: the live sessions (a list) that the issuer knows by ``sid``; of any issuer if ``issuer`` is None."""
+
+    sid: str
+    issuer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutTicket(Effect):
+    """Keep a small payload until an instant. Answer: False if the key is taken, and then nothing changes."""
+
+    key: bytes
+    payload: bytes
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTicket(Effect):
+    """Answer: the payload, or ``None`` if it is not there or late. Changes nothing."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTicket(Effect):
+    """As :class:`ReadTicket`, and of all who ask, in whatever process, exactly one gets it."""
+
+    key: bytes
+
+
+# The identity provider ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GetProvider(Effect):
+    """Answer: the issuer's checked metadata (``rules.oidc.discovery.Provider``), from the cache if fresh."""
+
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetKeys(Effect):
+    """Answer: the JWKS as parsed JSON. ``unknown_kid``: a key that the cached set lacked; then it is fetched
+    again, at a bounded rate."""
+
+    jwks_uri: str
+    unknown_kid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Effect):
+    """Answer: :class:`HttpResponse`, whatever its status. Raises ``ProviderUnavailable``."""
+
+    request: HttpRequest
+
+
+# The rest -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AskSignals(Effect):
+    """Answer: :class:`SignInSignals` from the app's ``sign_in_signals`` hook."""
+
+    facts: SignInFacts
+
+
+@dataclass(frozen=True, slots=True)
+class AppendSignIn(Effect):
+    """Write a record to the sign-in log. Answer: ``None``; a failing log is logged and stops nobody."""
+
+    record: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CountUnmatched(Effect):
+    """A request that matched nothing (a callback without a transaction, a logout for an unknown ``sid``).
+
+    Counted by kind and address, never stored. Answer: whether this address may try again now.
+    """
+
+    kind: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class MayTry(Effect):
+    """Answer: whether an address has so few unmatched requests of a kind that one more is looked at."""
+
+    kind: str
+    address: str
+
+
+# What the stores owe ---------------------------------------------------------------------------------------
+
+
+SLOTS = 65_536
+
+
+def slot_of(key: bytes) -> int:
+    """Which of the store's counters a session belongs to: the first two bytes of its key."""
+    return key[0] << 8 | key[1]
+
+
+class SessionStore(Protocol):
+    """The contract of a store; ``tests/stores`` runs one suite against every one.
+
+    * Every method raises ``StoreUnavailable`` when the store failed; "not found" is an answer.
+    * A store reads no clock: time is the caller's ``now``, in seconds since 1970.
+    * A session stays until ``TOMBSTONE_SECONDS`` after its ``expires_at``, so ``load`` answers an expired one
+      too; whether it is still good, and why not, is for the rules to say. ``find`` answers only sessions that
+      have not expired. A tombstone stays ``TOMBSTONE_SECONDS`` from its end. After that the key counts as never
+      used, whether or not the store has swept it yet.
+    * ``create`` fails with ``StoreConflict`` where the key has a session or a tombstone.
+    * ``save`` fails with ``StoreConflict`` unless the store holds the session with ``session.version - 1``.
+      Afterwards ``find`` knows it by the ``sids`` it has now, and by no others.
+    * ``end`` answers whether there was a session, expired or not, and leaves a tombstone in the same step. What
+      has ended already keeps its first reason.
+    * A ticket is there while ``now < expires_at``; then its key is free again. Of all who take it, one gets it.
+    * A write is visible to every process before it is answered.
+    * Nothing opens before the first use, and a forked child opens its own. ``counters`` is asked anew for every
+      request: it answers ``None`` until a load has opened the store, and after it was closed.
+    """
+
+    inline: bool
+    """Whether reads (``load``, ``find``, ``read_ticket``) are quick enough for an event loop's thread."""
+    inline_writes: bool
+    """Whether everything else is, too."""
+
+    def load(self, key: bytes, now: float) -> Session | Tombstone | None: ...
+
+    def create(self, session: Session, now: float) -> None: ...
+
+    def save(self, session: Session, now: float) -> None: ...
+
+    def end(self, key: bytes, reason: EndReason, now: float) -> bool: ...
+
+    def find(self, sid: str, issuer: str | None, now: float) -> list[Session]: ...
+
+    def put_ticket(self, key: bytes, payload: bytes, expires_at: int, now: float) -> bool: ...
+
+    def read_ticket(self, key: bytes, now: float) -> bytes | None: ...
+
+    def take_ticket(self, key: bytes, now: float) -> bytes | None: ...
+
+    def counters(self) -> Sequence[int] | None:
+        """Counts that every write of a session changes, by slot (:func:`slot_of`); in memory, shared by all
+        processes. Read before a load and unchanged after it, a count vouches for what was loaded for as long
+        as it stays the same. Odd: a write is under way, so load. ``None``: this store can't tell, so always load.
+        """
+        ...
+
+    def close(self) -> None: ...

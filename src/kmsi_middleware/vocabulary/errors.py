@@ -1,0 +1,95 @@
+"""What can go wrong, as a tree. Every error has a stable code.
+
+    KMSIError
+    ├── SettingsError            a setting that can't work; stops the start-up
+    ├── Refused                  a request that is refused; carries its HTTP status
+    │   └── ProtocolError        a message of the identity provider (IdP) that fails a check
+    ├── Unavailable              a part we need did not answer; 503 and Retry-After
+    │   ├── StoreUnavailable
+    │   └── ProviderUnavailable
+    ├── StoreConflict            another writer was faster (a taken key, an older version)
+    └── SessionRequired          the app writes session data where there is no session
+
+The code is the same in the exception, on the page, in the JSON and in the sign-in log. It never changes its
+meaning; texts may change.
+"""
+
+
+class KMSIError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    code = "error"
+
+
+class SettingsError(KMSIError):
+    """A setting is unknown or can't work. Says which one, its value and what would work."""
+
+    code = "settings"
+
+    def __init__(self, name: str, value: object, problem: str) -> None:
+        self.name = name
+        self.value = value
+        self.problem = problem
+        super().__init__(f"setting {name} = {value!r}: {problem}")
+
+
+class Refused(KMSIError):
+    """A hostile, broken or late request. ``status`` is the HTTP status that it deserves."""
+
+    def __init__(self, code: str, detail: str, *, status: int = 400) -> None:
+        self.code = code
+        self.detail = detail
+        self.status = status
+        super().__init__(f"{code}: {detail}")
+
+
+class ProtocolError(Refused):
+    """The identity provider answered something that a relying party must not accept.
+
+    ``hint`` is the error code and description that the provider itself sent, if it sent one.
+    """
+
+    def __init__(self, code: str, detail: str, *, status: int = 400, hint: str = "") -> None:
+        super().__init__(code, detail, status=status)
+        self.hint = hint
+
+
+class Unavailable(KMSIError):
+    """Something we depend on did not answer. Nobody is signed out by it; ``retry_after`` is in seconds."""
+
+    code = "unavailable"
+    retry_after = 5
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(f"{self.code}: {detail}")
+
+
+class StoreUnavailable(Unavailable):
+    """The session store failed. Not the same as "no such session", which is an answer."""
+
+    code = "store_unavailable"
+
+
+class ProviderUnavailable(Unavailable):
+    """The identity provider could not be reached, or answered with a server error."""
+
+    code = "provider_unavailable"
+
+
+class StoreConflict(KMSIError):
+    """A key was taken at ``create``, or a version had moved on at ``save``."""
+
+    code = "store_conflict"
+
+
+class SessionRequired(KMSIError, TypeError):
+    """The app wrote to ``request.session`` in a request that has no session."""
+
+    code = "session_required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this request has no session, so there is nowhere to keep data: "
+            "protect the path, or check request.user.is_authenticated before writing"
+        )

@@ -1,0 +1,107 @@
+"""Requests and replies, as flows see them: the same for ASGI and WSGI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where this app is, as the browser sees it. From ``base_url``, or from a loopback request."""
+
+    origin: str
+    """``scheme://host[:port]``"""
+    root: str
+    """The path that the app is mounted at, without a slash at the end: ``""`` or ``/sub``."""
+    issuer: str
+    """The expected issuer; for the embedded provider it lies under this very origin."""
+    cookie_name: str
+    """The session cookie's name; the other cookies' names begin with it."""
+
+    @property
+    def secure(self) -> bool:
+        return self.origin.startswith("https:")
+
+    def url(self, path: str) -> str:
+        """The absolute URL of a path below the app's root."""
+        return f"{self.origin}{self.root}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. ``path`` is decoded and below the app's root path; ``query`` is raw."""
+
+    site: Site
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    """Names in lower case. Of a header that came twice, the values are joined by ``, `` (``; `` for cookies)."""
+    target: str = "/"
+    """Path and query as the browser asked for them: raw, with the root path."""
+    client_address: str = ""
+    body: bytes = b""
+    websocket: bool = False
+
+    def header(self, name: str) -> str:
+        return self.headers.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One of our pages: a template's name and what it shows."""
+
+    name: str
+    context: Mapping[str, Any]
+    form_action: Sequence[str] = ("'self'",)
+    frame_ancestors: Sequence[str] = ("'none'",)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Our own answer, instead of the app's."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    page: Page | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Let the app answer, with ``session`` (or anonymously)."""
+
+    session: Session | None = None
+    set_cookies: tuple[str, ...] = ()
+    protected: bool = True
+    """Whether the reply may not be kept by shared caches."""
+    until: int = 0
+    """Up to which instant a request like this one is forwarded with this very session and nothing to do."""
+    refusal: Reply | None = None
+    """What to answer instead, should the app answer 403 to this anonymous request (``protect="none"``)."""
+
+
+Outcome = Reply | Forward
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request of ours to the identity provider."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """Its answer, read up to the limit of the HTTP client."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)

@@ -1,0 +1,75 @@
+"""The application session as data, and what is left of an ended one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+EndReason = Literal[
+    "idle",
+    "absolute",
+    "signed_out",
+    "front_channel",
+    "back_channel",
+    "replaced",
+    "revoked",
+    "sign_in_frequency",
+    "policy",
+]
+"""Why a session ended: one word for the page, the JSON, the log and the tombstone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """An application session: what the app sees as ``scope["kmsi"]``, and what a store keeps.
+
+    Instants are whole seconds since 1970 (UTC). Whether it is still good is for
+    :mod:`kmsi_middleware.rules.lifetimes` to say; ``expires_at`` is the latest instant that was promised.
+    """
+
+    key: bytes = field(repr=False)
+    """SHA-256 of the token in the browser's cookie. The token itself is nowhere but there."""
+    issuer: str
+    subject: str
+    claims: Mapping[str, Any] = field(repr=False)
+    """The claims of the ID token that signed the person in."""
+    sids: tuple[str, ...] = field(default=(), repr=False)
+    """The issuer's names for its session, newest last: ``sid``, older ``sid``s, or ``session_state``."""
+    auth_time: int | None = None
+    """When the person last really signed in at the issuer, if it said so."""
+    started_at: int
+    renewed_at: int
+    expires_at: int
+    persistent: bool
+    """Whether the browser was told to keep the cookie when it closes."""
+    decision: str
+    """Why it is persistent or not: the row of the table in :mod:`kmsi_middleware.rules.kmsi`."""
+    correlation_id: str
+    """The sign-in's name in the sign-in log."""
+    data: bytes = field(default=b"{}", repr=False)
+    """The app's own data (``request.session``), as a JSON object."""
+    sealed: bytes = field(default=b"", repr=False)
+    """The issuer's tokens, sealed under a key that only the browser's token gives."""
+    version: int = 1
+    """Counts the saves; a save names the version that it read."""
+
+    @property
+    def name(self) -> str:
+        """What to call the person: ``name``, else ``preferred_username``, ``email`` or the subject."""
+        for claim in ("name", "preferred_username", "email"):
+            value = self.claims.get(claim)
+            if isinstance(value, str) and value.strip():
+                return value
+        return self.subject
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What is left of an ended session for 24 hours, so that the person can be told why."""
+
+    reason: EndReason
+    ended_at: int
+
+
+TOMBSTONE_SECONDS = 86_400

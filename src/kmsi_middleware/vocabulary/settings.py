@@ -1,0 +1,550 @@
+"""The settings: one table of what can be set, checked before anything runs.
+
+1. Each field carries its own documentation (unit, effect, where it comes from); ``docs/settings.md`` shows it.
+2. Precedence: keyword, then :class:`Settings` object, then environment (``KMSI_`` and the name in capitals).
+3. An unknown or impossible setting stops the start-up and says what would work.
+4. A secret is in no message and no ``repr``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import SettingsError
+from .signals import SignInFacts, SignInSignals
+
+ENVIRONMENT_PREFIX = "KMSI_"
+EMBEDDED = "embedded"
+DAY = 86_400
+COOKIE_LIMIT_DAYS = 400  # rfc6265bis 5.5: a browser shortens anything longer
+
+SignInSignalsHook = Callable[
+    [SignInFacts],
+    "SignInSignals | Mapping[str, Any] | Awaitable[SignInSignals | Mapping[str, Any] | None] | None",
+]
+
+
+def _setting(
+    default: Any, *, unit: str, effect: str, source: str, environment: bool = True, secret: bool = False
+) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"unit": unit, "effect": effect, "source": source, "environment": environment, "secret": secret},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set. Durations say their unit in the table; see ``docs/settings.md``.
+
+    Raises :class:`~kmsi_middleware.errors.SettingsError` for a value that can't work.
+    """
+
+    issuer: str = _setting(
+        "",
+        unit="URL, or `embedded`",
+        effect="The OpenID provider that signs people in. `embedded` serves a provider for development "
+        "from the app itself, on loopback only. Required.",
+        source="OpenID Connect Discovery 1.0 §3",
+    )
+    client_id: str = _setting(
+        "",
+        unit="text",
+        effect="The app's registration at the issuer. Required, except with `embedded`.",
+        source="OpenID Connect Core 1.0 §3.1.2.1",
+    )
+    client_secret: str | None = _setting(
+        None,
+        unit="text",
+        effect="The registration's secret. Without one the app is a public client and relies on PKCE.",
+        source="OpenID Connect Core 1.0 §9",
+        secret=True,
+    )
+    token_endpoint_auth_method: Literal["auto", "client_secret_basic", "client_secret_post", "none"] = _setting(
+        "auto",
+        unit="name",
+        effect="How the app proves itself at the token endpoint. `auto`: `none` without a secret, else "
+        "`client_secret_basic`, or `client_secret_post` where the issuer offers only that.",
+        source="OpenID Connect Core 1.0 §9",
+    )
+    scope: str = _setting(
+        "openid profile email",
+        unit="names, separated by spaces",
+        effect="What is asked for at sign-in. Must contain `openid`.",
+        source="OpenID Connect Core 1.0 §3.1.2.1",
+    )
+    response_mode: Literal["query", "form_post"] = _setting(
+        "query",
+        unit="name",
+        effect="How the issuer sends the answer back. Both are always accepted.",
+        source="OAuth 2.0 Form Post Response Mode 1.0",
+    )
+    id_token_algorithms: tuple[str, ...] = _setting(
+        ("RS256", "PS256", "ES256", "EdDSA", "RS384", "RS512", "PS384", "PS512", "ES384", "ES512"),
+        unit="list of names",
+        effect="Signature algorithms that an ID token may have. `none` and HMAC are never accepted.",
+        source="ASVS 9.1.2; OpenID Connect Core 1.0 §3.1.3.7",
+    )
+    allowed_tenants: tuple[str, ...] = _setting(
+        (),
+        unit="list of tenant ids",
+        effect="Which Entra tenants may sign in where the issuer names none (`common`, `organizations`): "
+        "required there. `*` lets every tenant in.",
+        source="Microsoft identity platform: `{tenantid}` issuers",
+    )
+    secret_keys: tuple[str, ...] = _setting(
+        (),
+        unit="list of texts, newest last",
+        effect="Keys that seal what the browser carries during a sign-in. The newest seals, all of them open, "
+        "so a key is rotated by appending one and dropping the oldest a day later. At least 32 characters "
+        "each. Required, except with `embedded`, where one is made and kept.",
+        source="ASVS 9.1.1",
+        secret=True,
+    )
+    base_url: str | None = _setting(
+        None,
+        unit="URL",
+        effect="Where the app is reached from outside: scheme, host, port, and a path if a proxy strips one. "
+        "https, except on loopback. Required outside loopback; scheme, host and cookie names come from it alone.",
+        source="RFC 9700 §4.1",
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (),
+        unit="list of addresses and networks",
+        effect="Proxies whose `X-Forwarded-For` is believed for the client's address (the rightmost untrusted "
+        "one). Nothing else is taken from forwarding headers.",
+        source="RFC 7239 §8.1",
+    )
+    prefix: str = _setting(
+        "/.auth",
+        unit="path",
+        effect="Where the reserved paths live: `login`, `logout`, `callback`, `me` and the others.",
+        source="App Service authentication's spelling",
+    )
+    protect: Literal["all", "none"] = _setting(
+        "all",
+        unit="name",
+        effect="`all`: every path needs a session, except `public_paths`. `none`: the app's own `@requires` "
+        "decides, and its 403 to an anonymous navigation becomes a sign-in.",
+        source="",
+    )
+    public_paths: tuple[str, ...] = _setting(
+        (),
+        unit="list of paths",
+        effect="Paths that need no session: exact, or ending in `/*` for everything below. Matched decoded and "
+        "below the app's root path; a path that normalises differently is protected.",
+        source="ASVS 7.2.1",
+    )
+    websocket_origins: tuple[str, ...] = _setting(
+        (),
+        unit="list of origins",
+        effect="Other origins whose pages may open WebSockets to the app.",
+        source="RFC 6455 §10.2",
+    )
+    store: Any = _setting(
+        "sqlite:.kmsi/sessions.sqlite3",
+        unit="`sqlite:PATH`, `memory:`, or a store object",
+        effect="Where sessions are kept. SQLite serves all processes of one machine; memory is for tests and "
+        "one process.",
+        source="",
+    )
+    session_lifetime: int = _setting(
+        86_400,
+        unit="seconds, 900 to 86,400",
+        effect="How long a session that is not kept (answer No, or not asked) is good.",
+        source="Azure AD B2C: Web app session lifetime; 24 hours as in Entra ID",
+    )
+    session_expiry: Literal["rolling", "absolute"] = _setting(
+        "rolling",
+        unit="name",
+        effect="`rolling`: activity extends the session. `absolute`: it ends at a fixed time after the sign-in.",
+        source="Azure AD B2C: Web app session timeout",
+    )
+    session_max_age: int = _setting(
+        90,
+        unit="days, 1 to 400",
+        effect="After how many days since the sign-in even a rolling session ends.",
+        source="Entra ID: the default sign-in frequency of 90 days",
+    )
+    keep_me_signed_in_days: int = _setting(
+        30,
+        unit="days, 1 to 90; 0 is off",
+        effect="How long a session is good after the answer Yes to “Stay signed in?”. With 0 nobody is asked.",
+        source="Azure AD B2C: Keep me signed in session (days)",
+    )
+    show_option_to_remain_signed_in: bool = _setting(
+        True,
+        unit="true or false",
+        effect="Whether “Stay signed in?” is asked at all. It does not touch sessions that were kept before.",
+        source="Entra ID: Show option to remain signed in",
+    )
+    inherit_keep_me_signed_in: bool = _setting(
+        True,
+        unit="true or false",
+        effect="Whether a Yes that was given at the issuer (Entra's `signin_state` with `kmsi`, AD FS's `psso`) "
+        "counts as the answer Yes here.",
+        source="Seed “authentication session management”: persistent sessions of AD FS are complied with",
+    )
+    sign_in_signals: SignInSignalsHook | None = _setting(
+        None,
+        unit="function, sync or async",
+        effect="Says what the ID token doesn't: risk, shared device, guest, silent, consent. Async only under ASGI.",
+        source="Seed “stay signed in prompt”: the logic that hides the prompt",
+        environment=False,
+    )
+    clock_skew: int = _setting(
+        60,
+        unit="seconds, 0 to 300",
+        effect="By how much the issuer's clock may differ from ours.",
+        source="OpenID Connect Core 1.0 §3.1.3.7",
+    )
+    user_claim: str = _setting(
+        "sub",
+        unit="claim name",
+        effect="Which claim the app sees as the user's identity (`request.user.identity`, `REMOTE_USER`). "
+        "Only `sub` is sure never to be given to somebody else.",
+        source="ASVS 10.5.2",
+    )
+    cookie_name: str = _setting(
+        "kmsi",
+        unit="letters, digits, `-` and `_`",
+        effect="The middle of the cookies' names; `__Host-` goes before it on https, the port after it on loopback.",
+        source="rfc6265bis §4.1.3.2",
+    )
+    app_name: str = _setting(
+        "this app",
+        unit="text",
+        effect="What our pages call the app.",
+        source="",
+    )
+    templates: str | None = _setting(
+        None,
+        unit="folder",
+        effect="Where templates lie that replace our pages, one by one, by name.",
+        source="",
+    )
+    frame_ancestors: tuple[str, ...] = _setting(
+        (),
+        unit="list of origins",
+        effect="Who else, beside the issuer's own origins, may frame the front-channel logout.",
+        source="OpenID Connect Front-Channel Logout 1.0 §2",
+    )
+    sign_in_log_days: int = _setting(
+        30,
+        unit="days, 1 to 3,650",
+        effect="How long sign-in records are kept.",
+        source="Entra ID: sign-in logs are kept for 30 days",
+    )
+    http_timeout: int = _setting(
+        10,
+        unit="seconds, 1 to 60",
+        effect="How long we wait for the issuer's answer.",
+        source="",
+    )
+    idp_config: str | None = _setting(
+        None,
+        unit="file",
+        effect="Users and apps of the embedded provider, as TOML. Only with `issuer=embedded`.",
+        source="",
+    )
+
+    def __new__(cls, **given: object) -> Settings:
+        _refuse_unknown(given, {item.name for item in fields(cls)})
+        self = object.__new__(cls)
+        object.__setattr__(self, "_given", frozenset(given))
+        return self
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if item.name in self._given:  # type: ignore[attr-defined]
+                object.__setattr__(self, item.name, _coerced(item, getattr(self, item.name)))
+        _check(self)
+        if self.base_url is not None:
+            object.__setattr__(self, "base_url", _as_browsers_say(self.base_url))
+        for name in ("websocket_origins", "frame_ancestors"):
+            object.__setattr__(self, name, tuple(_as_browsers_say(origin) for origin in getattr(self, name)))
+
+    @classmethod
+    def resolve(
+        cls,
+        keywords: Mapping[str, Any],
+        settings: Settings | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Merge the three sources and check that the whole can work.
+
+        Raises :class:`SettingsError` naming the setting, its value and what would work.
+        """
+        known = {item.name: item for item in fields(cls)}
+        _refuse_unknown(keywords, known)
+        merged: dict[str, Any] = {}
+        for variable, text in (environment or {}).items():
+            if variable.startswith(ENVIRONMENT_PREFIX):
+                name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+                if name not in known:
+                    near = _nearest(name, [n for n in known if known[n].metadata["environment"]], ENVIRONMENT_PREFIX)
+                    raise SettingsError(variable, _shown(name, text), f"there is no such setting{near}")
+                if not known[name].metadata["environment"]:
+                    raise SettingsError(variable, text, f"give {name} in Python, the environment can't hold it")
+                merged[name] = text
+        if settings is not None:
+            merged |= {name: getattr(settings, name) for name in settings._given}  # type: ignore[attr-defined]
+        whole = cls(**{**merged, **keywords})
+        _check_whole(whole)
+        return whole
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the development provider inside the app does the sign-ins."""
+        return self.issuer == EMBEDDED
+
+    @property
+    def base(self) -> SplitResult | None:
+        """``base_url``, split."""
+        return urlsplit(self.base_url) if self.base_url else None
+
+
+def described() -> tuple[Field[Any], ...]:
+    """Every setting with its documentation in ``metadata``, in the order of the table."""
+    return fields(Settings)
+
+
+def environment_name(item: Field[Any]) -> str | None:
+    """How a setting is spelled in the environment; ``None`` where a text can't say it."""
+    return ENVIRONMENT_PREFIX + item.name.upper() if item.metadata["environment"] else None
+
+
+def default_text(item: Field[Any]) -> str:
+    """A setting's default as one would write it in the environment; empty for none."""
+    if item.default is None:
+        return ""
+    if isinstance(item.default, tuple):
+        return " ".join(item.default)
+    return str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name (without port) can only mean this machine (RFC 6761 §6.3; RFC 1122 §3.2.1.3)."""
+    name = host.lower().rstrip(".").strip("[]")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_origin(text: str) -> bool:
+    """Whether ``text`` is ``scheme://host[:port]`` and nothing more."""
+    return re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", text, re.IGNORECASE) is not None
+
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _coerced(item: Field[Any], value: Any) -> Any:
+    """One value in the type of its field, from Python or from the environment's text."""
+    kind = str(item.type)
+    if kind.startswith("tuple"):
+        if isinstance(value, str):
+            return tuple(part for part in re.split(r"[\s,]+", value) if part)
+        if isinstance(value, Iterable) and not isinstance(value, (Set, Mapping)):  # order matters
+            parts = tuple(value)
+            if all(isinstance(part, str) for part in parts):
+                return parts
+        raise SettingsError(item.name, _shown(item.name, value), "give a list of texts")
+    if kind == "int":
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise SettingsError(item.name, value, f"give a whole number ({item.metadata['unit']})")
+    if kind == "bool":
+        if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
+            return value.strip().lower() in _TRUE
+        if isinstance(value, bool):
+            return value
+        raise SettingsError(item.name, value, "give true or false")
+    if kind.startswith(("str", "Literal")):
+        if value is None and "None" in kind:
+            return None
+        if not isinstance(value, str):
+            raise SettingsError(item.name, _shown(item.name, value), f"give a text ({item.metadata['unit']})")
+        choices = re.findall(r"'([^']+)'", kind.replace('"', "'"))
+        if choices and value not in choices:
+            raise SettingsError(item.name, value, f"give one of {', '.join(choices)}")
+    return value
+
+
+_RANGES = {
+    "session_lifetime": (900, 86_400, "seconds"),
+    "session_max_age": (1, COOKIE_LIMIT_DAYS, "days"),
+    "keep_me_signed_in_days": (0, 90, "days"),
+    "clock_skew": (0, 300, "seconds"),
+    "sign_in_log_days": (1, 3_650, "days"),
+    "http_timeout": (1, 60, "seconds"),
+}
+_ASYMMETRIC = re.compile(r"(RS|PS|ES)(256|384|512)|EdDSA|Ed25519|ES256K")
+
+
+def _check(settings: Settings) -> None:
+    """What each setting must satisfy by itself."""
+    for name, (low, high, unit) in _RANGES.items():
+        if not low <= getattr(settings, name) <= high:
+            raise SettingsError(name, getattr(settings, name), f"give {low:,} to {high:,} {unit}")
+    if settings.issuer and settings.issuer != EMBEDDED:
+        parts = _url("issuer", settings.issuer)
+        if parts.query or parts.fragment:
+            raise SettingsError("issuer", settings.issuer, "an issuer has no query and no fragment")
+    if "openid" not in settings.scope.split():
+        raise SettingsError("scope", settings.scope, "it must contain openid, else there is no sign-in")
+    for name in settings.id_token_algorithms:
+        if not _ASYMMETRIC.fullmatch(name):
+            raise SettingsError("id_token_algorithms", name, "give signature algorithms with a public key, as RS256")
+    if not settings.id_token_algorithms:
+        raise SettingsError("id_token_algorithms", (), "give at least one, as RS256")
+    for key in settings.secret_keys:
+        if len(key) < 32:
+            raise SettingsError(
+                "secret_keys",
+                f"({len(key)} characters)",
+                "each needs 32 or more, as `openssl rand -hex 32` makes",
+            )
+    if settings.base_url is not None:
+        parts = _url("base_url", settings.base_url)
+        if parts.query or parts.fragment or settings.base_url.endswith("/"):
+            raise SettingsError(
+                "base_url", settings.base_url, "give scheme, host and at most a path, no slash at the end"
+            )
+    for text in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise SettingsError("trusted_proxies", text, "give addresses or networks, as 10.0.0.0/8") from None
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", settings.prefix) or _has_dots(settings.prefix):
+        raise SettingsError(
+            "prefix", settings.prefix, "give a path of letters and digits, as /.auth, no slash at the end"
+        )
+    for path in settings.public_paths:
+        if not path.startswith("/") or "*" in path.removesuffix("/*") or "//" in path or _has_dots(path):
+            raise SettingsError(
+                "public_paths", path, "give a path from the root, exact (/about) or ending in /* (/static/*)"
+            )
+    for name in ("websocket_origins", "frame_ancestors"):
+        for origin in getattr(settings, name):
+            if not is_origin(origin):
+                raise SettingsError(name, origin, "give an origin, as https://app.example.com, with no path")
+    if not settings.user_claim.strip():
+        raise SettingsError("user_claim", settings.user_claim, "give a claim's name, as sub or preferred_username")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", settings.cookie_name):
+        raise SettingsError("cookie_name", settings.cookie_name, "give 1 to 40 letters, digits, - or _")
+    if isinstance(settings.store, str) and not re.fullmatch(r"memory:|sqlite:.+", settings.store):
+        raise SettingsError("store", settings.store, "give sqlite:PATH, memory: or a store object")
+    if settings.sign_in_signals is not None and not callable(settings.sign_in_signals):
+        raise SettingsError("sign_in_signals", settings.sign_in_signals, "give a function")
+
+
+def _check_whole(settings: Settings) -> None:
+    """What the settings must satisfy together, once all sources are merged."""
+    if not settings.issuer:
+        raise SettingsError(
+            "issuer", "", "name your provider, as https://login.example.com, or embedded for development"
+        )
+    base = settings.base
+    if base is not None and base.scheme != "https" and not is_loopback_host(base.hostname or ""):
+        raise SettingsError("base_url", settings.base_url, "outside loopback it must be https")
+    if settings.embedded:
+        if base is not None and not is_loopback_host(base.hostname or ""):
+            raise SettingsError(
+                "issuer", EMBEDDED, f"the embedded provider is for loopback, not for {settings.base_url}"
+            )
+        for name in ("client_id", "client_secret"):
+            if getattr(settings, name):
+                raise SettingsError(name, "(set)", "the embedded provider registers the app by itself: leave it out")
+        return
+    if settings.idp_config is not None:
+        raise SettingsError("idp_config", settings.idp_config, "it goes with issuer=embedded only")
+    if not settings.client_id:
+        raise SettingsError("client_id", "", f"give the app's client id at {settings.issuer}")
+    if not settings.secret_keys:
+        raise SettingsError(
+            "secret_keys", "()", "give at least one of 32 or more characters, as `openssl rand -hex 32` makes"
+        )
+    if settings.client_secret is not None and len(settings.client_secret) < 8:
+        raise SettingsError(
+            "client_secret", "(too short)", "give the secret of the app's registration, 8 characters or more"
+        )
+    method = settings.token_endpoint_auth_method
+    if method in ("client_secret_basic", "client_secret_post") and not settings.client_secret:
+        raise SettingsError("token_endpoint_auth_method", method, "it needs client_secret")
+    if is_shared_issuer(settings.issuer) and not settings.allowed_tenants:
+        raise SettingsError(
+            "allowed_tenants", "()", f"{settings.issuer} is for all tenants: list those that may sign in"
+        )
+
+
+def is_shared_issuer(issuer: str) -> bool:
+    """Whether an Entra issuer names no tenant of its own (``common``, ``organizations``, ``{tenantid}``)."""
+    return re.search(r"/(common|organizations|\{tenantid\})(/|$)", issuer) is not None
+
+
+def _url(name: str, value: str) -> SplitResult:
+    problem = "give a whole URL, as https://login.example.com"
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise SettingsError(name, _shown(name, value), problem) from None
+    # No user, no password, and nothing that would break out of a Content-Security-Policy.
+    if not is_origin(f"{parts.scheme}://{parts.netloc}") or re.search(r"[\s\\]", value):
+        raise SettingsError(name, _shown(name, value), problem)
+    if name == "issuer" and parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
+        raise SettingsError(name, value, "outside loopback it must be https")
+    return parts
+
+
+def _as_browsers_say(url: str) -> str:
+    """Scheme and host in lower case and no default port, so that an ``Origin`` header can be compared
+    (RFC 6454 §6.2)."""
+    parts = urlsplit(url)
+    host = parts.netloc.lower()
+    return f"{parts.scheme}://{host.removesuffix(':443' if parts.scheme == 'https' else ':80')}{parts.path}"
+
+
+def _has_dots(path: str) -> bool:
+    """Whether a browser or server would shorten the path before it is matched (RFC 3986 §5.2.4)."""
+    return any(segment in (".", "..") for segment in path.split("/"))
+
+
+def _shown(name: str, value: object) -> object:
+    """``value`` as a message may show it: nothing of what is, or by its name was meant to be, a secret."""
+    secret = {item.name: item.metadata["secret"] for item in fields(Settings)}
+    meant = name.lower()
+    if secret.get(meant, re.search("secret|key|passw", meant) or _close(meant, [n for n in secret if secret[n]])):
+        return "(not shown)"
+    return re.sub("//[^/@]*@", "//(not shown)@", value) if isinstance(value, str) else value
+
+
+def _refuse_unknown(given: Mapping[str, object], known: Collection[str]) -> None:
+    for name, value in given.items():
+        if name not in known:
+            raise SettingsError(name, _shown(name, value), f"there is no such setting{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    near = _close(name, known)
+    if not near:
+        return "; docs/settings.md lists them all"
+    return f"; did you mean {prefix}{near[0].upper() if prefix else near[0]}?"
+
+
+def _close(name: str, known: Iterable[str]) -> list[str]:
+    import difflib  # for mistakes only
+
+    return difflib.get_close_matches(name, list(known), n=1)
