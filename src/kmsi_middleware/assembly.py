@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from .edges.stores import open_store
 from .flows.deployment import EMBEDDED_CLIENT_ID, Deployment
 from .vocabulary.effects import SessionStore
 from .vocabulary.errors import SettingsError
+from .vocabulary.records import frozen
 from .vocabulary.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ SECRET_FILE = "secret.key"  # noqa: S105 (a file's name)
 _log = logging.getLogger("kmsi_middleware")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assembly:
     """Everything that a shell needs."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -13,6 +13,7 @@ import anyio.to_thread
 from ..vocabulary import effects as ask
 from ..vocabulary.effects import Effect, Flow, SessionStore
 from ..vocabulary.errors import KMSIError
+from ..vocabulary.records import frozen
 from ..vocabulary.settings import SignInSignalsHook
 from ..vocabulary.signals import SignInSignals
 from .provider import ProviderClient
@@ -23,7 +24,7 @@ T = TypeVar("T")
 _log = logging.getLogger("kmsi_middleware")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Services:
     """Everything that does I/O for one app."""
 

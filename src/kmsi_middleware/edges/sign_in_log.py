@@ -16,13 +16,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..rules.sign_in_log import ABANDONED_AFTER, INTERRUPT, SUCCESS
 from ..vocabulary.errors import StoreUnavailable
+from ..vocabulary.records import frozen
 from .forks import renew_after_fork
 
 FILE_NAME = "sign-ins.sqlite3"
@@ -206,7 +206,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Filter:
     """One filter, as a condition of SQL and as a function; one table of tests holds for both."""
 

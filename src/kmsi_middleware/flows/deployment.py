@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..rules.seals import Dice, Seals
 from ..rules.targets import PublicPaths
+from ..vocabulary.records import frozen
 from ..vocabulary.settings import Settings
 
 EMBEDDED_CLIENT_ID = "this-app"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deployment:
     """One app's middleware, without anything that does I/O."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..rules import cookies, lifetimes
@@ -12,6 +12,7 @@ from ..rules.seals import encode, key_of, open_under, seal_under
 from ..vocabulary.effects import CreateSession, EndSession, Flow, LoadSession, SaveSession
 from ..vocabulary.errors import StoreConflict
 from ..vocabulary.messages import Request
+from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
 from ..vocabulary.signals import Risk
 from .deployment import Deployment
@@ -19,7 +20,7 @@ from .deployment import Deployment
 MOST_ATTEMPTS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What a request's cookies lead to: a session, or the reason why there is none any more."""
 
@@ -73,7 +74,7 @@ def session_cookie(request: Request, token: str, session: Session, now: float) -
     return cookies.set_cookie(request.site, "", token, until=until, now=now)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignIn:
     """A sign-in whose ID token was checked: all that a session is made from. JSON-able, to wait in a ticket."""
 

@@ -8,16 +8,16 @@ benefit the user.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..vocabulary.records import frozen
 from ..vocabulary.settings import Settings
 from ..vocabulary.signals import SignInSignals
 
 Answer = Literal["yes", "no"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Situation:
     """Everything that the table reads."""
 
@@ -34,7 +34,7 @@ class Situation:
     """The answer that this person gave in this browser together with "Don't show this again"."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """``ask``: show the interrupt. Otherwise ``persistent`` holds. ``reason`` is the row's name."""
 

@@ -17,29 +17,30 @@ window of 90 days".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
 from ..vocabulary.settings import DAY, Settings
 
 LONGEST_UNTIL_RENEWAL = 3_600
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Good:
     """The session holds. Nothing about it changes before ``until``."""
 
     until: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Due:
     """The session holds, but something is to be written first: ``session`` is what it becomes."""
 
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Over:
     """The session ended, at ``at``."""
 

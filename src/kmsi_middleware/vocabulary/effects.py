@@ -7,10 +7,11 @@ happen once at a time (discovery, the fetching of keys) does.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeVar
 
 from .messages import HttpRequest
+from .records import frozen
 from .session import EndReason, Session, Tombstone
 from .signals import SignInFacts
 
@@ -30,28 +31,28 @@ Flow = Generator[Effect, Any, T]
 # The session store ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadSession(Effect):
     """Answer: :class:`Session`, :class:`Tombstone` if it ended within 24 hours, or ``None``."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CreateSession(Effect):
     """Answer: ``None``. Raises ``StoreConflict`` for a taken key."""
 
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaveSession(Effect):
     """Save ``session`` over the version before it (``session.version - 1``). Raises ``StoreConflict``."""
 
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndSession(Effect):
     """Delete a session and leave a tombstone. Answer: whether it was there."""
 
@@ -59,7 +60,7 @@ class EndSession(Effect):
     reason: EndReason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FindSessions(Effect):
     """Answer: the live sessions (a list) that the issuer knows by ``sid``; of any issuer if ``issuer`` is None."""
 
@@ -67,7 +68,7 @@ class FindSessions(Effect):
     issuer: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PutTicket(Effect):
     """Keep a small payload until an instant. Answer: False if the key is taken, and then nothing changes."""
 
@@ -76,14 +77,14 @@ class PutTicket(Effect):
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadTicket(Effect):
     """Answer: the payload, or ``None`` if it is not there or late. Changes nothing."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TakeTicket(Effect):
     """As :class:`ReadTicket`, and of all who ask, in whatever process, exactly one gets it."""
 
@@ -93,14 +94,14 @@ class TakeTicket(Effect):
 # The identity provider ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetProvider(Effect):
     """Answer: the issuer's checked metadata (``rules.oidc.discovery.Provider``), from the cache if fresh."""
 
     issuer: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetKeys(Effect):
     """Answer: the JWKS as parsed JSON. ``unknown_kid``: a key that the cached set lacked; then it is fetched
     again, at a bounded rate."""
@@ -109,7 +110,7 @@ class GetKeys(Effect):
     unknown_kid: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fetch(Effect):
     """Answer: :class:`HttpResponse`, whatever its status. Raises ``ProviderUnavailable``."""
 
@@ -119,21 +120,21 @@ class Fetch(Effect):
 # The rest -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskSignals(Effect):
     """Answer: :class:`SignInSignals` from the app's ``sign_in_signals`` hook."""
 
     facts: SignInFacts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AppendSignIn(Effect):
     """Write a record to the sign-in log. Answer: ``None``; a failing log is logged and stops nobody."""
 
     record: Mapping[str, Any] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CountUnmatched(Effect):
     """A request that matched nothing (a callback without a transaction, a logout for an unknown ``sid``).
 
@@ -144,7 +145,7 @@ class CountUnmatched(Effect):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MayTry(Effect):
     """Answer: whether an address has so few unmatched requests of a kind that one more is looked at."""
 

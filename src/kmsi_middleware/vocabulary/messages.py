@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from .records import frozen
 from .session import Session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Site:
     """Where this app is, as the browser sees it. From ``base_url``, or from a loopback request."""
 
@@ -31,7 +32,7 @@ class Site:
         return f"{self.origin}{self.root}{path}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One request. ``path`` is decoded and below the app's root path; ``query`` is raw."""
 
@@ -51,7 +52,7 @@ class Request:
         return self.headers.get(name, "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """One of our pages: a template's name and what it shows."""
 
@@ -61,7 +62,7 @@ class Page:
     frame_ancestors: Sequence[str] = ("'none'",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """Our own answer, instead of the app's."""
 
@@ -71,7 +72,7 @@ class Reply:
     page: Page | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Forward:
     """Let the app answer, with ``session`` (or anonymously)."""
 
@@ -88,7 +89,7 @@ class Forward:
 Outcome = Reply | Forward
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpRequest:
     """A request of ours to the identity provider."""
 
@@ -98,7 +99,7 @@ class HttpRequest:
     form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpResponse:
     """Its answer, read up to the limit of the HTTP client."""
 

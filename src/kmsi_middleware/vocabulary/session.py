@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .records import frozen
+
 EndReason = Literal[
     "idle",
     "absolute",
@@ -64,7 +66,7 @@ class Session:
         return self.subject
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tombstone:
     """What is left of an ended session for 24 hours, so that the person can be told why."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
 from .errors import KMSIError
+from .records import frozen
 
 Risk = Literal["none", "low", "medium", "high"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignInFacts:
     """What the hook is told: the checked ID token's claims, and what the browser's request said."""
 
@@ -20,7 +21,7 @@ class SignInFacts:
     user_agent: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignInSignals:
     """What the hook may answer. ``None`` means "not known", and then the ID token decides."""
 

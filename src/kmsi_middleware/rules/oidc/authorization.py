@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlencode, urlsplit
 
 from ...vocabulary.errors import ProtocolError
 from ...vocabulary.messages import Site
+from ...vocabulary.records import frozen
 from ...vocabulary.settings import Settings
 from ..seals import Dice, Seals, decode, encode
 from .discovery import Provider
@@ -23,7 +24,7 @@ TRANSACTION_SECONDS = 3_600
 """How long a person may take at the issuer: sign-up, a lost phone, a password reset."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transaction:
     """One attempt to sign in."""
 
@@ -43,7 +44,7 @@ class Transaction:
         return str(uuid.UUID(bytes=decode(self.id)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secrets:
     """What binds a transaction to the browser, from the seed in its cookie."""
 

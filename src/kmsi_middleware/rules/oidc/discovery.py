@@ -7,18 +7,18 @@ Strict where it matters: the issuer must be the configured one, to the letter (Â
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...vocabulary.errors import ProtocolError, ProviderUnavailable
 from ...vocabulary.messages import HttpRequest, HttpResponse
+from ...vocabulary.records import frozen
 from ...vocabulary.settings import is_loopback_host, is_shared_issuer
 
 TENANT = "{tenantid}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Provider:
     """Checked metadata."""
 

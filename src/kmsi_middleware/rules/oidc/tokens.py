@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import quote_plus
 
 from ...vocabulary.errors import ProtocolError, ProviderUnavailable
 from ...vocabulary.messages import HttpRequest, HttpResponse
+from ...vocabulary.records import frozen
 from ...vocabulary.settings import Settings
 from .discovery import Provider, json_object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tokens:
     """What the token endpoint gave."""
 
