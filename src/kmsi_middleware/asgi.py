@@ -9,14 +9,14 @@ from typing import Any
 import anyio
 
 from .assembly import Clock, assemble
-from .edges.asgi import ASGIApp, ASGIShell, FailedShell, Receive, Scope, Send
+from .edges.asgi import ASGIApp, ASGIShell, Receive, Scope, Send
 from .vocabulary.errors import SettingsError
 from .vocabulary.settings import Settings
 
 _log = logging.getLogger("kmsi_middleware")
 
 
-class KMSIMiddleware:
+class KMSIMiddleware(ASGIShell):
     """Sign-in, session, "Stay signed in?" and sign-out for an ASGI app.
 
     ``settings`` and the keywords are described in ``docs/settings.md``; what is given in neither comes from the
@@ -30,19 +30,27 @@ class KMSIMiddleware:
     def __init__(
         self, app: ASGIApp, settings: Settings | None = None, *, clock: Clock = time.time, **keywords: Any
     ) -> None:
-        self._shell: ASGIShell | FailedShell
         try:
             parts = assemble(keywords, settings, clock=clock, asynchronous=True)
         except SettingsError as error:
             if not _is_running():
                 raise
             _log.critical("%s", error)
-            self._shell = FailedShell(error)
+            self._error = error
+            self.__class__ = _Failed
         else:
-            self._shell = ASGIShell(app, parts.deployment, parts.services, parts.pages, clock, parts.idp)
+            super().__init__(app, parts.deployment, parts.services, parts.pages, clock, parts.idp)
+
+
+class _Failed(KMSIMiddleware):
+    """What a middleware becomes whose settings can't work, where it is too late to raise: the server's start-up
+    fails, and so does every request."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._shell(scope, receive, send)
+        if scope["type"] != "lifespan":
+            raise self._error
+        await receive()  # lifespan.startup
+        await send({"type": "lifespan.startup.failed", "message": str(self._error)})
 
 
 def _is_running() -> bool:

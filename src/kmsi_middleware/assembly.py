@@ -57,7 +57,7 @@ def assemble(
     """
     resolved = Settings.resolve(keywords, settings, os.environ)
     hook = resolved.sign_in_signals
-    if not asynchronous and inspect.iscoroutinefunction(hook):
+    if not asynchronous and (inspect.iscoroutinefunction(hook) or _has_async_call(hook)):
         raise SettingsError("sign_in_signals", hook, "under WSGI it must be a plain function, not an async one")
     folder = _folder(resolved)
     if resolved.embedded and not resolved.secret_keys:
@@ -79,6 +79,10 @@ def assemble(
     if resolved.base_url is None:
         _log.warning("base_url is not set: the app answers on loopback only")
     return Assembly(Deployment(resolved, dice), services, pages, clock, idp)
+
+
+def _has_async_call(hook: object) -> bool:
+    return inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004 (an object may have an async one)
 
 
 def _folder(settings: Settings) -> Path | None:
@@ -124,13 +128,12 @@ def _embedded(settings: Settings, folder: Path | None, clock: Clock) -> Embedded
         config = load_config(Path(settings.idp_config)) if settings.idp_config else default_config()
     except (ConfigError, OSError) as error:
         raise SettingsError("idp_config", settings.idp_config, str(error)) from error
-    prefix = settings.prefix
-    here = App(
+    here = App(  # wherever the app is mounted, its reserved paths lie beside the provider's
         client_id=EMBEDDED_CLIENT_ID,
         name=settings.app_name,
-        redirect_uris=(f"{prefix}/callback",),
-        post_logout_redirect_uris=(f"{prefix}/logged-out",),
-        frontchannel_logout_uri=f"{prefix}/frontchannel-logout",
+        redirect_uris=("../callback",),
+        post_logout_redirect_uris=("../logged-out",),
+        frontchannel_logout_uri="../frontchannel-logout",
     )
     kept = folder or Path(tempfile.mkdtemp(prefix="kmsi-idp-"))
     return EmbeddedIdP(config.with_app(here), folder=kept, clock=clock)

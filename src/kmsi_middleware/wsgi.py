@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .assembly import Clock, assemble
@@ -11,12 +10,12 @@ from .edges.wsgi import WSGIShell
 from .vocabulary.settings import Settings
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication
+    from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["KMSIMiddleware"]
 
 
-class KMSIMiddleware:
+class KMSIMiddleware(WSGIShell):
     """Sign-in, session, "Stay signed in?" and sign-out for a WSGI app.
 
     ``settings`` and the keywords are described in ``docs/settings.md``; what is given in neither comes from the
@@ -30,7 +29,4 @@ class KMSIMiddleware:
     ) -> None:
         parts = assemble(keywords, settings, clock=clock, asynchronous=False)
         idp = parts.idp.wsgi if parts.idp else None
-        self._shell = WSGIShell(app, parts.deployment, parts.services, parts.pages, clock, idp)
-
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        return self._shell(environ, start_response)
+        super().__init__(app, parts.deployment, parts.services, parts.pages, clock, idp)

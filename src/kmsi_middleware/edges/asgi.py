@@ -16,7 +16,7 @@ from ..flows import dispatch, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import Refused, SettingsError, StoreConflict, Unavailable
+from ..vocabulary.errors import Refused, StoreConflict, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from ..vocabulary.session import Session
 from .identity import ANONYMOUS, NOBODY, SIGNED_IN
@@ -34,7 +34,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _VARY = (b"vary", b"Cookie")
 _NO_STORE = (b"cache-control", b"no-store")
 _PRIVATE = (b"cache-control", b"private")
-_BOUNDARY = (0x20, 0x3B)  # a blank or a semicolon: where a cookie's name may begin
+_BOUNDARY = b"; "  # a blank alone is no boundary: a stranger's cookie may have one in its value
 
 
 class ASGIShell:
@@ -68,10 +68,9 @@ class ASGIShell:
             path = scope["path"]
             if root := scope.get("root_path"):
                 path = _below(path, root)
-            if not path.startswith(self._prefix):
-                settled = self._peek(scope)
-                if settled is not None:
-                    return await self._forward(scope, receive, send, settled)
+            if not path.startswith(self._prefix) and (settled := self._peek(scope)) is not None:
+                await self._app(scope, receive, self._shown(scope, send, settled))
+                return
             await self._http(scope, receive, send, path)
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
@@ -79,7 +78,6 @@ class ASGIShell:
             await self._lifespan(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-        return None
 
     # The fast path --------------------------------------------------------------------------------------
 
@@ -89,7 +87,7 @@ class ASGIShell:
             if name == b"cookie":
                 at = value.find(needle)
                 if at >= 0:
-                    if at and value[at - 1] not in _BOUNDARY:
+                    if at and value[at - 2 : at] != _BOUNDARY:
                         return None
                     begin = at + len(needle)
                     end = begin + 43
@@ -101,23 +99,24 @@ class ASGIShell:
     def _needle_of(self, scope: Scope) -> bytes:
         return f"{self._where.cookie_name(_port(scope))}=".encode()
 
-    async def _forward(
-        self, scope: Scope, receive: Receive, send: Send, settled: Settled, cookies: tuple[str, ...] = ()
-    ) -> None:
-        """Let the app answer, with a session."""
-        data = _show(scope, settled)
-        replaced: list[bool] = []
+    def _shown(self, scope: Scope, send: Send, settled: Settled, cookies: tuple[str, ...] = ()) -> Send:
+        """Show the app its session; what is returned is the ``send`` for it."""
+        scope["kmsi"] = session = settled.session
+        scope["user"] = settled.user
+        scope["auth"] = SIGNED_IN
+        scope["session"] = data = settled.new_data()
 
+        # Not a coroutine function: what it returns is awaited all the same, and one frame is saved.
         def sending(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                if cookies or data.touched:
-                    return self._save_and_send(scope, settled.session, data, message, send, replaced, cookies)
+                if data.touched or cookies:
+                    return self._save_and_send(scope, session, data, message, send, cookies)
                 message["headers"] = _protected(message.get("headers", ()))
-            elif replaced:
+            elif data.discarded:
                 return _nothing()
             return send(message)
 
-        await self._app(scope, receive, sending)
+        return sending
 
     async def _save_and_send(
         self,
@@ -126,17 +125,16 @@ class ASGIShell:
         data: AppData,
         message: Message,
         send: Send,
-        replaced: list[bool],
         cookies: tuple[str, ...],
     ) -> None:
-        """Rule 3. ``replaced`` becomes true when the app's response is not sent."""
+        """Rule 3."""
         changes = data.changes()
         if changes is not None:
             now = self._clock()
             try:
                 await self._services.run_async(sessions.save_data(session, *changes), now)
             except (Unavailable, StoreConflict) as error:
-                replaced.append(True)
+                data.discarded = True
                 failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
                 request = self._request(scope, self._site(scope), b"")
                 await self._reply(unavailable(self._deployment, request, now, failure), send)
@@ -193,7 +191,7 @@ class ASGIShell:
         if session is None:
             return await self._forward_anonymous(scope, receive, send, outcome)
         settled = self._settled.settle(session, outcome.until, stamp if session.key == stamp_key else None)
-        return await self._forward(scope, receive, send, settled, outcome.set_cookies)
+        return await self._app(scope, receive, self._shown(scope, send, settled, outcome.set_cookies))
 
     async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
         _show_nobody(scope)
@@ -233,7 +231,8 @@ class ASGIShell:
             _show_nobody(scope)
             return await self._app(scope, receive, send)
         settled = self._settled.settle(outcome.session, 0, None)
-        data = _show(scope, settled)
+        self._shown(scope, send, settled)
+        data: AppData = scope["session"]
         try:
             await self._app(scope, receive, send)
         finally:
@@ -259,20 +258,6 @@ class ASGIShell:
             self._services.close()
 
 
-class FailedShell:
-    """Stands in for a middleware whose settings can't work, where it is too late to raise at construction: the
-    server's start-up fails, and so does every request."""
-
-    def __init__(self, error: SettingsError) -> None:
-        self._error = error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            raise self._error
-        await receive()  # lifespan.startup
-        await send({"type": "lifespan.startup.failed", "message": str(self._error)})
-
-
 def _below(path: str, root: str) -> str:
     """The path below the app's root path; servers differ in whether ``path`` includes it (ASGI HTTP 2.5)."""
     root = root.rstrip("/")
@@ -284,14 +269,6 @@ def _below(path: str, root: str) -> str:
 def _port(scope: Scope) -> int | None:
     server = scope.get("server")
     return server[1] if server else None
-
-
-def _show(scope: Scope, settled: Settled) -> AppData:
-    scope["kmsi"] = settled.session
-    scope["user"] = settled.user
-    scope["auth"] = SIGNED_IN
-    scope["session"] = data = settled.data.copy()
-    return data
 
 
 def _show_nobody(scope: Scope) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
-from ..rules.app_data import Kept
+from ..rules.app_data import kept
 from ..vocabulary.effects import SessionStore, slot_of
 from ..vocabulary.errors import StoreUnavailable
 from ..vocabulary.session import Session
@@ -28,12 +28,12 @@ MOST_SESSIONS = 20_000
 class Settled:
     """One settled session, ready to be handed to the app."""
 
-    __slots__ = ("data", "session", "slot", "stamp", "until", "user")
+    __slots__ = ("new_data", "session", "slot", "stamp", "until", "user")
 
     def __init__(self, session: Session, user: User, until: int, slot: int, stamp: int) -> None:
         self.session = session
         self.user = user
-        self.data = Kept(session.data)
+        self.new_data = kept(session.data)
         self.until = until
         self.slot = slot
         self.stamp = stamp

@@ -75,7 +75,7 @@ class WSGIShell:
     def _peek(self, environ: Environ, cookie: str) -> Settled | None:
         needle = self._needle or f"{self._where.cookie_name(_port(environ))}="
         at = cookie.find(needle)
-        if at < 0 or (at and cookie[at - 1] not in " ;"):
+        if at < 0 or (at and cookie[at - 2 : at] != "; "):
             return None
         begin = at + len(needle)
         end = begin + 43
@@ -88,7 +88,7 @@ class WSGIShell:
     ) -> Iterable[bytes]:
         """Let the app answer, with a session."""
         environ["kmsi"] = settled.session
-        environ["kmsi.session"] = data = settled.data.copy()
+        environ["kmsi.session"] = data = settled.new_data()
         environ["REMOTE_USER"] = settled.user.identity_
 
         def decide(_status: str, headers: _Headers) -> _Headers | Reply:

@@ -193,12 +193,11 @@ class EmbeddedIdP:
         origin = f"{request.url.scheme}://{request.headers['host'].lower()}"
         path: str = request.scope["root_path"]
         issuer = self.issuer if self.issuer is not None else origin + path
-        parts = urlsplit(issuer)
         return Site(
             issuer=issuer,
             path=path,
             origin=origin,
-            config=self.config.at(f"{parts.scheme}://{parts.netloc}"),
+            config=self.config.at(issuer),
             store=self._store,
             clock=self._clock,
             backchannel=self._backchannel,

@@ -60,10 +60,10 @@ def _text(key: str, value: object) -> None:
 
 
 def _uri(key: str, value: object) -> None:
-    remedy = "must be an absolute http or https URI without a fragment, or begin with a single '/'"
+    remedy = "must be an absolute http or https URI without a fragment, or begin with a single '/' or '../'"
     if not isinstance(value, str) or not _URI.fullmatch(value) or "#" in value:
         raise _fail(key, value, remedy)
-    if value.startswith("/"):
+    if value.startswith(("/", "../")):
         if value.startswith("//"):
             raise _fail(key, value, remedy)
         return
@@ -170,10 +170,13 @@ class App:
         if (uri := self.frontchannel_logout_uri) and _home(uri) not in {_home(known) for known in self.redirect_uris}:
             raise _fail("frontchannel_logout_uri", uri, "must have the origin of one of the redirect_uris")
 
-    def at(self, origin: str) -> App:
-        """The same app, its own-origin URIs made absolute."""
+    def at(self, issuer: str) -> App:
+        """The same app, its relative URIs made absolute: ``/`` is the issuer's origin, ``../`` lies beside it."""
+        origin, beside = origin_of(issuer), issuer.rpartition("/")[0]
 
         def whole(uri: str) -> str:
+            if uri.startswith("../"):
+                return beside + uri[2:]
             return origin + uri if uri.startswith("/") else uri
 
         return replace(
@@ -186,7 +189,7 @@ class App:
 
 
 def _home(uri: str) -> str:
-    return "/" if uri.startswith("/") else origin_of(uri)
+    return "/" if uri.startswith(("/", "../")) else origin_of(uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +228,9 @@ class IdPConfig:
         others = tuple(known for known in self.apps if known.client_id != app.client_id)
         return replace(self, apps=(*others, app))
 
-    def at(self, origin: str) -> IdPConfig:
-        """A copy whose own-origin URIs are absolute, for a provider at ``origin``."""
-        return replace(self, apps=tuple(app.at(origin) for app in self.apps))
+    def at(self, issuer: str) -> IdPConfig:
+        """A copy whose relative URIs are absolute, for the provider ``issuer``."""
+        return replace(self, apps=tuple(app.at(issuer) for app in self.apps))
 
 
 def _unique(where: str, key: str, values: list[str]) -> None:

@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import json
 import marshal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NoReturn
 
 from ..vocabulary.errors import SessionRequired
 
 _SCALARS = (str, int, float, bool, type(None))
-_UNCHANGED: frozenset[str] = frozenset()
 
 
 class AppData(dict[str, Any]):
     """A dict that can tell what changed in it."""
 
-    __slots__ = ("_nested", "_removed", "_written")
-
-    def __init__(self, values: dict[str, Any] | None = None, nested: dict[str, Any] | None = None) -> None:
-        if values:
-            dict.update(self, values)
-        self._nested = nested
-        self._written: set[str] | None = None
-        self._removed: set[str] | None = None
+    # Defaults on the class: most requests never touch their data, and pay for nothing but the dict.
+    touched = False
+    """Whether :meth:`changes` is worth asking; never wrongly False."""
+    discarded = False
+    """Whether saving failed, so that the app's response is not sent."""
+    _nested: dict[str, Any] | None = None
+    _written: set[str] | None = None
+    _removed: set[str] | None = None
 
     def changes(self) -> tuple[dict[str, Any], frozenset[str]] | None:
         """What was written and what was removed, or ``None`` if nothing was."""
@@ -41,16 +41,12 @@ class AppData(dict[str, Any]):
             return None
         return {name: self[name] for name in written}, frozenset(self._removed or ())
 
-    @property
-    def touched(self) -> bool:
-        """Whether :meth:`changes` is worth asking: cheap, and never wrongly False."""
-        return self._written is not None or self._removed is not None or self._nested is not None
-
     def _write(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"session keys are text, not {type(name).__name__}")
         if self._written is None:
             self._written = set()
+            self.touched = True
         self._written.add(name)
         if self._removed is not None:
             self._removed.discard(name)
@@ -58,6 +54,7 @@ class AppData(dict[str, Any]):
     def _remove(self, name: str) -> None:
         if self._removed is None:
             self._removed = set()
+            self.touched = True
         self._removed.add(name)
         if self._written is not None:
             self._written.discard(name)
@@ -115,23 +112,22 @@ class NoSession(dict[str, Any]):
         raise KeyError(name)
 
 
-class Kept:
-    """An app's stored data, decoded once, from which each request gets its own copy."""
+def kept(data: bytes) -> Callable[[], AppData]:
+    """An app's stored data, decoded once: what is returned gives each request its own copy of it."""
+    values = json.loads(data) if data else {}
+    nested = {name: value for name, value in values.items() if not isinstance(value, _SCALARS)}
+    if not nested:
+        return partial(AppData, values) if values else AppData
+    # marshal, because it is the quickest copy of plain data; it never leaves this process.
+    frozen = marshal.dumps(values)
 
-    __slots__ = ("_frozen", "_nested", "_values")
+    def copy() -> AppData:
+        data = AppData(marshal.loads(frozen))  # noqa: S302
+        data._nested = nested
+        data.touched = True
+        return data
 
-    def __init__(self, data: bytes) -> None:
-        values = json.loads(data) if data else {}
-        self._values: dict[str, Any] = values if isinstance(values, dict) else {}
-        self._nested = [name for name, value in self._values.items() if not isinstance(value, _SCALARS)]
-        # marshal, because it is the quickest copy of plain data; it never leaves this process.
-        self._frozen = marshal.dumps(self._values) if self._nested else b""
-
-    def copy(self) -> AppData:
-        """A dict for one request; changing it changes nothing else."""
-        if not self._nested:
-            return AppData(self._values)
-        return AppData(marshal.loads(self._frozen), {name: self._values[name] for name in self._nested})  # noqa: S302
+    return copy
 
 
 def merged(data: bytes, written: dict[str, Any], removed: Iterable[str]) -> bytes:

@@ -44,7 +44,13 @@ class Decision:
 
 
 # AD FS says how a person signed in with the names of its own protocols.
-_INTEGRATED = {"wia", "wiaormfa", "windows", "urn:federation:authentication:windows"}
+_INTEGRATED = {
+    "wia",
+    "wiaormfa",
+    "windows",
+    "urn:federation:authentication:windows",
+    "http://schemas.microsoft.com/ws/2008/06/identity/authenticationmethod/windows",
+}
 
 
 def _words(value: object) -> set[str]:

@@ -44,10 +44,11 @@ def kind_of(request: Request) -> Kind:
         return Kind.PREFLIGHT
     if request.header("hx-request").lower() == "true":
         return Kind.HTMX
-    if is_prefetch(request) or "x-requested-with" in request.headers:
-        return Kind.SCRIPT
     wants_html = "text/html" in request.header("accept").lower()
     mode = request.header("sec-fetch-mode").lower()
+    # Android's WebView sends its app's name in X-Requested-With, with navigations too.
+    if is_prefetch(request) or ("x-requested-with" in request.headers and mode != "navigate"):
+        return Kind.SCRIPT
     if mode:
         if mode != "navigate":
             # Turbo and its kind fetch pages by script and show what they get.

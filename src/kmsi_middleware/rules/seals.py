@@ -33,7 +33,10 @@ def encode(raw: bytes) -> str:
 
 def decode(text: str) -> bytes:
     """The reverse; raises ``ValueError`` for what is not base64url."""
-    return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    if encode(raw) != text:  # the library skips what it doesn't know
+        raise ValueError("not base64url")
+    return raw
 
 
 def key_of(token: str) -> bytes:

@@ -2,7 +2,8 @@
 
 1. A return target is a path of this origin and nothing else. An absolute URL of this very origin counts as its
    path. Everything else is refused: another origin, ``//host``, ``/\\host``, control characters.
-2. A return target that is too long, or that is one of our own reserved paths, becomes ``/``.
+2. A return target that is too long, or that is one of our own reserved paths, becomes ``/``; so does one with dot
+   segments, because a browser resolves them (also ``%2e``) before it goes there.
 3. A path is public only if it is in its normal form; one that would normalise to something else is protected
    (ASVS 1.1.1: decode once, then decide).
 """
@@ -27,11 +28,11 @@ def return_target(text: str, site: Site, prefix: str) -> str:
     origin, rest = text[: len(site.origin)], text[len(site.origin) :]
     if origin.lower() == site.origin.lower() and (not rest or rest[0] in "/?#"):
         text = rest if rest.startswith("/") else "/" + rest
-    if re.search(r"[\x00-\x20\x7f\\]", text) or not text.startswith("/") or text.startswith("//"):
+    if re.search(r"[\x00-\x20\x7f\\\ud800-\udfff]", text) or not text.startswith("/") or text.startswith("//"):
         raise Refused("bad_return_target", "the page to return to must be a path of this site")
     text = quote(text, safe="/?#[]@!$&'()*+,;=:%-._~")
-    path = re.split("[?#]", text, maxsplit=1)[0]
-    if len(text) > LONGEST_TARGET or _is_below(unquote(path), site.root + prefix):
+    path = unquote(re.split("[?#]", text, maxsplit=1)[0])
+    if len(text) > LONGEST_TARGET or _has_dots(path) or _is_below(path, site.root + prefix):
         return home
     return text
 
@@ -45,11 +46,15 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
+def _has_dots(path: str) -> bool:
+    return any(segment in (".", "..") for segment in path.split("/"))
+
+
 def is_normal(path: str) -> bool:
     """Whether a decoded path is what every router would take it for."""
     if not path.startswith("/") or "//" in path or re.search(r"[\x00-\x1f\x7f\\;%]", path):
         return False
-    return not any(segment in (".", "..") for segment in path.split("/"))
+    return not _has_dots(path)
 
 
 class PublicPaths:

@@ -115,7 +115,9 @@ def _connect(path: Path, wait: float) -> sqlite3.Connection:
 def _open(path: Path) -> sqlite3.Connection:
     connection = _connect(path, WRITE_WAIT)
     try:
+        connection.execute("BEGIN")
         _is_empty(connection, path)  # before anything is changed
+        connection.execute("COMMIT")
         _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = FAST")  # no claims in the file's unused places
@@ -147,7 +149,10 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file has no tables yet. Raises :class:`StoreUnavailable` if it has tables that are not ours."""
+    """Whether the file has no tables yet; in a transaction, as another process may be making them.
+
+    Raises :class:`StoreUnavailable` if it has tables that are not ours.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -214,16 +214,17 @@ class SQLiteStore:
     # Reading ------------------------------------------------------------------------------------------------
 
     def _read(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        idle = self._idle
         try:
-            reader = self._idle.pop()
+            reader = idle.pop()
         except IndexError:
-            reader = self._open_reader()
+            idle, reader = self._open_reader()
         try:
             return reader.execute(statement, values).fetchall()
         except (sqlite3.Error, UnicodeError) as error:
             raise self._unavailable(error) from error
         finally:
-            self._idle.append(reader)
+            idle.append(reader)
 
     def _decode(self, key: bytes, row: list[Any]) -> Session:
         try:
@@ -305,15 +306,15 @@ class SQLiteStore:
             self._file = self._identify()
         return self._writer, self._counters
 
-    def _open_reader(self) -> sqlite3.Connection:
-        """A reader more for the pool. It waits for a write only where the store is not open yet."""
+    def _open_reader(self) -> tuple[list[sqlite3.Connection], sqlite3.Connection]:
+        """A reader more, and the pool that it belongs to. It waits for a write only where the store is not open yet."""
         try:
             while True:
                 with self._pool:
                     if self._counters is not None:
                         reader = schema.open_reader(self.path)
                         self._readers += 1
-                        return reader
+                        return self._idle, reader
                 self._acquire()
                 try:
                     self._open()
@@ -340,11 +341,12 @@ class SQLiteStore:
         """Close everything; with the lock held."""
         with self._pool:
             self._counters = None
+            idle, self._idle = self._idle, []  # so that nobody takes again what is given back
             while self._readers:
                 try:
-                    reader = self._idle.pop()
+                    reader = idle.pop()
                 except IndexError:
-                    time.sleep(0.0005)  # a read under way in another thread will give it back
+                    time.sleep(0.0005)  # until the reads under way in other threads are done
                 else:
                     reader.close()
                     self._readers -= 1

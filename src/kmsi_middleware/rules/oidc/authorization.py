@@ -136,7 +136,7 @@ def check_response(parameters: Mapping[str, str], provider: Provider, site: Site
     issuer = parameters.get("iss")
     if issuer is None and provider.iss_in_response:
         raise ProtocolError("response_iss_missing", "the provider promised to name itself in its answer, and did not")
-    if issuer is not None and issuer not in (provider.issuer, site.issuer) and "{tenantid}" not in provider.issuer:
+    if issuer is not None and issuer != site.issuer and not provider.may_be(issuer):
         raise ProtocolError("response_iss_mismatch", "the answer comes from another provider than the one asked")
     error = parameters.get("error")
     if error:

@@ -7,13 +7,14 @@ Strict where it matters: the issuer must be the configured one, to the letter (ย
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...vocabulary.errors import ProtocolError, ProviderUnavailable
 from ...vocabulary.messages import HttpRequest, HttpResponse
 from ...vocabulary.records import frozen
-from ...vocabulary.settings import is_loopback_host, is_shared_issuer
+from ...vocabulary.settings import is_loopback_host, is_origin, is_shared_issuer
 
 TENANT = "{tenantid}"
 
@@ -31,6 +32,14 @@ class Provider:
     token_endpoint_auth_methods: tuple[str, ...]
     iss_in_response: bool
     """RFC 9207 ยง3: the authorization response always names the issuer."""
+
+    def may_be(self, issuer: str) -> bool:
+        """Whether an answer that names ``issuer`` can come from here; with ``{tenantid}``, any tenant's."""
+        before, tenant, after = self.issuer.partition(TENANT)
+        return (
+            re.fullmatch(re.escape(before) + ("[0-9A-Za-z.-]{1,64}" if tenant else "") + re.escape(after), issuer)
+            is not None
+        )
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -89,7 +98,7 @@ def _is_issuer(named: object, configured: str) -> bool:
         return True
     if isinstance(named, str) and TENANT in named and is_shared_issuer(configured):
         # Entra's shared endpoints: .../common/v2.0 describes the issuers .../{tenantid}/v2.0.
-        return any(named.replace(TENANT, alias) == configured for alias in ("common", "organizations", "consumers"))
+        return any(named.replace(TENANT, alias) == configured for alias in ("common", "organizations"))
     return False
 
 
@@ -97,9 +106,13 @@ def is_acceptable_url(url: str) -> bool:
     """https, or http on loopback; a host; no credentials, no fragment."""
     try:
         parts = urlsplit(url)
+        _ = parts.port
     except ValueError:
         return False
-    if not parts.hostname or parts.username or parts.fragment or any(c <= " " or c == "\\" for c in url):
+    # Its origin goes into a Content-Security-Policy, so nothing may be in it that breaks out of one.
+    if not parts.hostname or not is_origin(origin_of(url)) or parts.fragment:
+        return False
+    if any(c <= " " or c == "\\" for c in url):
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(parts.hostname))
 

@@ -15,15 +15,21 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ...vocabulary.errors import ProtocolError
 from ...vocabulary.settings import Settings
 from ..seals import decode, encode
 from .discovery import TENANT, Provider
 
+if TYPE_CHECKING:
+    from joserfc.jws import JWSRegistry
+
 LONGEST_ID_TOKEN = 65_536
 MOST_KEYS = 64
+SHORTEST_RSA = 342  # 2,048 bits in base64url (RFC 7518 §3.3)
 
 
 class UnknownKey(Exception):
@@ -54,11 +60,13 @@ def verified_claims(token: str, jwks: Mapping[str, Any], algorithms: Sequence[st
     from joserfc.errors import JoseError
     from joserfc.jwk import import_key
 
+    registry = _registry(algorithm)
     for candidate in candidates:
         try:
-            signed = jws.deserialize_compact(token, import_key(dict(candidate)), algorithms=[algorithm])
+            signed = jws.deserialize_compact(token, import_key(dict(candidate)), registry=registry)
             claims = json.loads(signed.payload)
-        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+            json.dumps(claims, ensure_ascii=False).encode()  # half a surrogate pair would fail later
+        except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, RecursionError):
             continue
         if isinstance(claims, dict):
             return claims
@@ -79,6 +87,24 @@ def _header(token: str) -> dict[str, Any]:
     return header
 
 
+def _registry(algorithm: str) -> JWSRegistry:
+    """What joserfc may do with a token: its own limits are for tokens that it made. A header may be as long as an
+    ``x5c`` makes it and may hold what we don't know (RFC 7515 §4)."""
+    from joserfc.errors import UnsupportedAlgorithmError
+    from joserfc.jws import JWSRegistry
+
+    class Registry(JWSRegistry):
+        max_header_length = max_payload_length = LONGEST_ID_TOKEN
+
+        def get_alg(self, name: str) -> Any:
+            # Without the warning that RFC 9864 gave "EdDSA" another name: it is what providers write.
+            if name not in self.algorithms or name != algorithm:
+                raise UnsupportedAlgorithmError(name)
+            return self.algorithms[name]
+
+    return Registry(strict_check_header=False)
+
+
 _KEY_TYPES = {"R": "RSA", "P": "RSA", "E": "EC"}
 
 
@@ -90,6 +116,8 @@ def _candidates(jwks: Mapping[str, Any], algorithm: str, kid: object) -> list[Ma
         if not isinstance(key, dict) or key.get("kty") != wanted or key.get("use", "sig") != "sig":
             continue
         if key.get("alg") not in (None, algorithm) or (kid is not None and key.get("kid") not in (None, kid)):
+            continue
+        if wanted == "RSA" and len(str(key.get("n", ""))) < SHORTEST_RSA:
             continue
         found.append({name: value for name, value in key.items() if name not in ("key_ops", "d")})
     return found
