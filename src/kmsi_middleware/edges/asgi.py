@@ -31,10 +31,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_VARY = (b"vary", b"Cookie")
-_NO_STORE = (b"cache-control", b"no-store")
-_PRIVATE = (b"cache-control", b"private")
-_BOUNDARY = b"; "  # a blank alone is no boundary: a stranger's cookie may have one in its value
+_VARY = [(b"vary", b"Cookie")]
+_VARY_NO_STORE = [*_VARY, (b"cache-control", b"no-store")]
+_VARY_PRIVATE = [*_VARY, (b"cache-control", b"private")]
 
 
 class ASGIShell:
@@ -68,9 +67,15 @@ class ASGIShell:
             path = scope["path"]
             if root := scope.get("root_path"):
                 path = _below(path, root)
-            if not path.startswith(self._prefix) and (settled := self._peek(scope)) is not None:
-                await self._app(scope, receive, self._shown(scope, send, settled))
-                return
+            if not path.startswith(self._prefix):
+                # From the end: of several cookies of a name the last one counts, and browsers send it late.
+                for name, value in reversed(scope["headers"]):
+                    if name == b"cookie":
+                        settled = self._settled.peek(value, self._needle or self._needle_of(scope))
+                        if settled is None:
+                            break
+                        await self._app(scope, receive, self._shown(scope, send, settled))
+                        return
             await self._http(scope, receive, send, path)
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
@@ -80,21 +85,6 @@ class ASGIShell:
             await self._app(scope, receive, send)
 
     # The fast path --------------------------------------------------------------------------------------
-
-    def _peek(self, scope: Scope) -> Settled | None:
-        needle = self._needle or self._needle_of(scope)
-        for name, value in scope["headers"]:
-            if name == b"cookie":
-                at = value.find(needle)
-                if at >= 0:
-                    if at and value[at - 2 : at] != _BOUNDARY:
-                        return None
-                    begin = at + len(needle)
-                    end = begin + 43
-                    if value[end : end + 1] not in (b"", b";"):
-                        return None
-                    return self._settled.peek(value[begin:end])
-        return None
 
     def _needle_of(self, scope: Scope) -> bytes:
         return f"{self._where.cookie_name(_port(scope))}=".encode()
@@ -286,13 +276,11 @@ def _protected(headers: Any) -> list[tuple[bytes, bytes]]:
             html = value[:9] == b"text/html"
         elif name == b"cache-control":
             said = True
-    if said:
-        return [*headers, _VARY]
-    return [*headers, _VARY, _NO_STORE if html else _PRIVATE]
+    return [*headers, *(_VARY if said else _VARY_NO_STORE if html else _VARY_PRIVATE)]
 
 
 def _varied(headers: Any) -> list[tuple[bytes, bytes]]:
-    return [*headers, _VARY]
+    return [*headers, *_VARY]
 
 
 def _set_cookies(cookies: tuple[str, ...]) -> list[tuple[bytes, bytes]]:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from ..rules.app_data import kept
+from ..rules.cookies import TOKEN_LENGTH
 from ..vocabulary.effects import SessionStore, slot_of
 from ..vocabulary.errors import StoreUnavailable
 from ..vocabulary.session import Session
 from .identity import User
 
+_END = b"; "
 MOST_SESSIONS = 20_000
 """How many sessions a process keeps at hand; the one that was put there first goes."""
 
@@ -51,11 +53,22 @@ class SettledSessions:
         self._by_key: dict[bytes, Settled] = {}
         self._counters: Sequence[int] | None = None
 
-    def peek(self, token: bytes) -> Settled | None:
-        """The settled session of a token, or ``None``: then ask the flow."""
-        settled = self._by_key.get(sha256(token).digest())
+    def peek(self, cookies: bytes, needle: bytes) -> Settled | None:
+        """The settled session that a Cookie header leads to, or ``None``: then ask the flow.
+
+        ``needle`` is the session cookie's name with its equals sign.
+        """
+        at = cookies.rfind(needle)
+        if at < 0 or (at and cookies[:at].rstrip(b" ")[-1:] != b";"):
+            return None  # a blank alone is no boundary: a stranger's cookie may have one in its value
+        begin = at + len(needle)
+        end = begin + TOKEN_LENGTH
+        settled = self._by_key.get(sha256(cookies[begin:end]).digest())
         if (
-            settled is not None and self._clock() < settled.until and self._counters[settled.slot] == settled.stamp  # type: ignore[index]
+            settled is not None
+            and self._clock() < settled.until
+            and self._counters[settled.slot] == settled.stamp  # type: ignore[index]
+            and (end == len(cookies) or cookies[end] in _END)
         ):
             return settled
         return None

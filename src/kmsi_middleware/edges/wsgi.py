@@ -61,27 +61,21 @@ class WSGIShell:
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
-        self._needle = f"{self._where.cookie_name(None)}=" if settings.base_url else ""
+        self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not environ.get("PATH_INFO", "").startswith(self._prefix):
-            cookie = environ.get("HTTP_COOKIE")
-            if cookie is not None and (settled := self._peek(environ, cookie)) is not None:
-                return self._forward(environ, start_response, settled)
+            cookies = environ.get("HTTP_COOKIE")
+            if cookies is not None:
+                settled = self._settled.peek(cookies.encode("latin-1"), self._needle or self._needle_of(environ))
+                if settled is not None:
+                    return self._forward(environ, start_response, settled)
         return self._answer(environ, start_response)
 
     # The fast path --------------------------------------------------------------------------------------
 
-    def _peek(self, environ: Environ, cookie: str) -> Settled | None:
-        needle = self._needle or f"{self._where.cookie_name(_port(environ))}="
-        at = cookie.find(needle)
-        if at < 0 or (at and cookie[at - 2 : at] != "; "):
-            return None
-        begin = at + len(needle)
-        end = begin + 43
-        if cookie[end : end + 1] not in ("", ";"):
-            return None
-        return self._settled.peek(cookie[begin:end].encode("latin-1", "replace"))
+    def _needle_of(self, environ: Environ) -> bytes:
+        return f"{self._where.cookie_name(_port(environ))}=".encode()
 
     def _forward(
         self, environ: Environ, start_response: StartResponse, settled: Settled, cookies: tuple[str, ...] = ()

@@ -4,9 +4,10 @@
    has. Abandoned, it leaves no session.
 2. The answer is a form post from this origin, with this browser's cookie and this sign-in's ticket.
 3. One sign-in makes one session. The session's token follows from the waiting sign-in's token, so that a double
-   click, a reload and the back button lead to that same session instead of an error.
+   click, a reload and the back button lead to that same session instead of an error; and of two answers at the
+   same time the one that creates it holds.
 4. "Don't show this again" keeps the answer for this person in this browser for a year; signing out forgets a
-   Yes, because it ends the persistence.
+   Yes, because it ends the persistence, and whatever still waits in this browser.
 
 Seed: Manage the 'Stay signed in?' prompt.
 """
@@ -24,7 +25,7 @@ from ..rules.kmsi import Answer
 from ..rules.navigation import is_from_this_origin
 from ..rules.seals import encode, key_of, open_under, seal_under
 from ..vocabulary.effects import Flow, LoadSession, PutTicket, ReadTicket, TakeTicket
-from ..vocabulary.errors import Refused
+from ..vocabulary.errors import Refused, StoreConflict
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
@@ -87,19 +88,23 @@ def answer(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     if chosen not in ("yes", "no"):
         raise Refused("bad_answer", "the answer is Yes or No")
     token = cookies.named(request.header("cookie"), request.site, cookies.PENDING + name)
-    sealed = (yield TakeTicket(key_of(token))) if is_token(token) else None
+    sealed = (yield ReadTicket(key_of(token))) if is_token(token) else None
     if not sealed:
         return (yield from _too_late(app, request, now, token, name, return_to))
     sign_in = sessions.SignIn.from_json(open_under(token, sealed))
-    session, set_cookies = yield from sessions.start(
-        app,
-        request,
-        now,
-        sign_in,
-        persistent=chosen == "yes",
-        decision=f"answered_{chosen}",
-        token=app.seals.same_for("session", token),
-    )
+    try:
+        session, set_cookies = yield from sessions.start(
+            app,
+            request,
+            now,
+            sign_in,
+            persistent=chosen == "yes",
+            decision=f"answered_{chosen}",
+            token=app.seals.same_for("session", token),
+        )
+    except StoreConflict:
+        return (yield from _too_late(app, request, now, token, name, return_to))
+    yield TakeTicket(key_of(token))
     yield log.success(app, request, now, session, sign_in)
     kept: tuple[str, ...] = ()
     if given.get("dont_show_again"):
@@ -146,6 +151,17 @@ def _user_name(sign_in: sessions.SignIn) -> str:
         if isinstance(value, str) and value.strip():
             return value
     return sign_in.subject
+
+
+def forget_waiting(request: Request) -> Flow[list[str]]:
+    """For a sign-out: a question that is still open in another tab must not sign in whoever finds it."""
+    gone: list[str] = []
+    for name, token in cookies.ours(request.header("cookie"), request.site):
+        suffix = name[len(request.site.cookie_name) :]
+        if suffix.startswith(cookies.PENDING) and is_token(token) and len(gone) < cookies.MOST_PENDING:
+            yield TakeTicket(key_of(token))
+            gone.append(cookies.clear_cookie(request.site, suffix))
+    return gone
 
 
 # "Don't show this again" ----------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def described(app: Deployment, session: Session, now: float) -> dict[str, Any]:
             "claims": dict(session.claims),
         },
         "session": {
-            "persistent": session.persistent,
+            "persistent": session.persistent and app.settings.keep_me_signed_in_days > 0,
             "signed_in_at": session.started_at,
             "auth_time": session.auth_time,
             "expires_at": expires_at,

@@ -57,7 +57,7 @@ def _one(app: Deployment, request: Request, token: str, now: float, *, extend: b
                 return Found(stored, token, until)
             case lifetimes.Due(session=due):
                 if not extend:
-                    return Found(replace(due, expires_at=stored.expires_at), token)
+                    return Found(stored, token)
                 due = replace(due, version=stored.version + 1)
                 try:
                     yield SaveSession(due)

@@ -21,7 +21,7 @@ from ..rules.oidc.discovery import Provider
 from ..rules.seals import key_of
 from ..rules.targets import return_target
 from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKeys, GetProvider, PutTicket
-from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused
+from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.signals import SignInFacts, SignInSignals
 from . import forms, interrupt, log, replies, sessions
@@ -35,8 +35,14 @@ def begin(
     app: Deployment, request: Request, now: float, return_to: str, *, prompt: str = "", login_hint: str = ""
 ) -> Flow[Reply]:
     """Send the browser to the issuer."""
-    provider: Provider = yield GetProvider(request.site.issuer)
     transaction, secrets = authorization.new_transaction(return_to, now, app.dice, prompt=prompt)
+    try:
+        provider: Provider = yield GetProvider(request.site.issuer)
+    except (ProtocolError, ProviderUnavailable) as error:
+        # While the issuer is away this happens to everybody who comes, so not all of it is written down.
+        if (yield CountUnmatched("provider", request.client_address)):
+            yield log.failure(app, request, now, transaction.correlation_id, error)
+        return _failed(app, request, now, transaction, error)
     url = authorization.authorization_url(
         provider,
         app.settings,
@@ -89,9 +95,10 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
 def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``/.auth/initiate-login``: sign-in that a third party starts (OpenID Connect Core 1.0 §4)."""
     given = forms.form(request) if request.method == "POST" else forms.query(request)
-    provider: Provider = yield GetProvider(request.site.issuer)
-    if given.get("iss") not in (request.site.issuer, provider.issuer):
-        raise Refused("initiate_login_issuer", "this app does not sign people in at that provider")
+    if (issuer := given.get("iss", "")) != request.site.issuer:
+        provider: Provider = yield GetProvider(request.site.issuer)
+        if not provider.may_be(issuer):
+            raise Refused("initiate_login_issuer", "this app does not sign people in at that provider")
     if request.method == "POST":
         # A cross-site POST has no cookies: only the GET can tell whether there is a session.
         here = request.site.root + app.prefix + "/initiate-login"
@@ -133,10 +140,22 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         yield CountUnmatched("callback", request.client_address)
         return _failed(app, request, now, transaction, Refused("sign_in_used", "this sign-in was already completed"))
     try:
-        sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
-    except (ProtocolError, ProviderUnavailable) as error:
+        return (yield from _complete(app, request, now, transaction, secrets, parameters))
+    except (ProtocolError, Unavailable) as error:
         yield log.failure(app, request, now, transaction.correlation_id, error)
         return _failed(app, request, now, transaction, error)
+
+
+def _complete(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    secrets: Secrets,
+    parameters: dict[str, Any],
+) -> Flow[Reply]:
+    """Redeem the code, and start the session or ask first."""
+    sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
     situation = kmsi.Situation(
         settings=app.settings,
         claims=sign_in.claims,
@@ -245,27 +264,29 @@ def _failed(
     request: Request,
     now: float,
     transaction: Transaction,
-    error: Refused | ProviderUnavailable,
+    error: Refused | Unavailable,
 ) -> Reply:
     """A page that says what went wrong and offers another try; never a redirect, so never a loop."""
-    unavailable = isinstance(error, ProviderUnavailable)
-    message = (
-        "We could not reach the place where you sign in. Please try again in a moment."
-        if unavailable
-        else replies.sentence(error.detail)
-    )
+    if isinstance(error, Refused):
+        status, message = error.status, replies.sentence(error.detail)
+    elif isinstance(error, ProviderUnavailable):
+        status, message = 503, "We could not reach the place where you sign in. Please try again in a moment."
+    else:
+        status, message = 503, "Something that signing in needs is not available. Please try again in a moment."
+    cookie = cookies.TRANSACTION + transaction.cookie_suffix
+    was_there = cookies.named(request.header("cookie"), request.site, cookie)
     return replies.error_page(
         app,
         request,
         now,
-        status=503 if unavailable else error.status,  # type: ignore[union-attr]
+        status=status,
         code=error.code,
         title="Sign-in was cancelled" if error.code == "access_denied" else "We could not sign you in",
         message=message,
         correlation_id=transaction.correlation_id,
         retry_to=transaction.return_to,
-        cookies=(cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix),),
-        headers=(("retry-after", str(ProviderUnavailable.retry_after)),) if unavailable else (),
+        cookies=(cookies.clear_cookie(request.site, cookie),) if was_there else (),
+        headers=(("retry-after", str(error.retry_after)),) if isinstance(error, Unavailable) else (),
     )
 
 

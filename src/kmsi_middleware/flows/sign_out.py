@@ -33,11 +33,12 @@ def sign_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``GET, POST /.auth/logout``."""
     if request.method == "POST":
         given = forms.form(request) if request.body else {}
-        if not _is_meant(app, request, now, given.get("ticket", "")):
+        asked = app.seals.unsign("sign_out", given.get("ticket", ""), within=ASK_SECONDS, now=now)
+        if not _is_meant(request, asked):
             raise Refused("cross_site_form", "this form was sent from another site", status=403)
+        target = given.get("post_logout_redirect_uri", asked or "")
     else:
-        given = forms.query(request)
-    target = given.get("post_logout_redirect_uri", "")
+        target = forms.query(request).get("post_logout_redirect_uri", "")
     if target:
         target = return_target(target, request.site, app.prefix)
     found = yield from sessions.find(app, request, now, extend=False)
@@ -46,12 +47,12 @@ def sign_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     return (yield from _end(app, request, now, found, target))
 
 
-def _is_meant(app: Deployment, request: Request, now: float, ticket: str) -> bool:
+def _is_meant(request: Request, asked: str | None) -> bool:
     """Rule 2 for a POST. Our own form's ticket speaks for a browser that says nothing about itself."""
     if is_from_this_origin(request):
         return True
     silent = not request.header("origin") and not request.header("sec-fetch-site")
-    return silent and app.seals.unsign("sign_out", ticket, within=ASK_SECONDS, now=now) is not None
+    return silent and asked is not None
 
 
 def _ask(app: Deployment, request: Request, now: float, session: Session | None, target: str) -> Flow[Reply]:
@@ -72,7 +73,8 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
     if session is not None:
         yield EndSession(session.key, "signed_out")
         id_token, claims = sessions.tokens_of(session, found.token).get("id_token", ""), dict(session.claims)
-    gone = (cookies.clear_cookie(request.site, ""), *interrupt.forget_yes(app, request, now))
+    waiting = yield from interrupt.forget_waiting(request)
+    gone = (cookies.clear_cookie(request.site, ""), *waiting, *interrupt.forget_yes(app, request, now))
     headers = (("clear-site-data", '"cache"'),)
     still, url = "", None
     try:
@@ -129,14 +131,15 @@ def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
 
 def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``GET /.auth/frontchannel-logout``, in a frame of the issuer's page."""
-    origins = yield from forms.provider_origins(request)
-    allowed = dict.fromkeys((origin_of(request.site.issuer), *origins, *app.settings.frame_ancestors))
     try:
         given = forms.query(request)
     except Refused:
         given = {"sid": ""}
     found = yield from sessions.find(app, request, now, extend=False)
     ended = yield from _end_in_frame(request, given, found.session)
+    # Only now, because the issuer may be slow, and its page may not wait for the frame.
+    origins = yield from forms.provider_origins(request)
+    allowed = dict.fromkeys((origin_of(request.site.issuer), *origins, *app.settings.frame_ancestors))
     gone = (cookies.clear_cookie(request.site, ""),) if found.session and found.session.key in ended else ()
     policy = f"default-src 'none'; frame-ancestors {' '.join(allowed)}"
     headers = (
@@ -158,13 +161,18 @@ def _end_in_frame(request: Request, given: dict[str, str], mine: Session | None)
             yield EndSession(mine.key, "front_channel")
             ended.add(mine.key)
         return ended
-    sid = given.get("sid", "")
+    sid, issuer = given.get("sid", ""), given.get("iss")
     address = request.client_address
-    if not sid or len(sid) > 2_048 or not (yield MayTry("frontchannel-logout", address)):
+    if not sid or len(sid) > 2_048:
         return ended
-    named = yield FindSessions(sid, given.get("iss"))
+    if mine is not None and sid in mine.sids and issuer in (None, mine.issuer):
+        yield EndSession(mine.key, "front_channel")
+        ended.add(mine.key)
+    if not (yield MayTry("frontchannel-logout", address)):
+        return ended
+    named = yield FindSessions(sid, issuer)
     for session in named:
-        if session.subject != sid or (mine is not None and session.key == mine.key):
+        if session.subject != sid:
             yield EndSession(session.key, "front_channel")
             ended.add(session.key)
     if not ended:

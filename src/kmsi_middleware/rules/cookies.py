@@ -16,8 +16,8 @@ from email.utils import formatdate
 
 from ..vocabulary.messages import Site
 
-MOST_TRANSACTIONS = 16
-MOST_PENDING = 6
+MOST_TRANSACTIONS = 12
+MOST_PENDING = 12
 LONGEST_HEADER = 65_536
 TRANSACTION = ".t."
 PENDING = ".p."
@@ -52,9 +52,13 @@ def ours(header: str, site: Site) -> list[tuple[str, str]]:
 
 
 def session_tokens(header: str, site: Site) -> list[str]:
-    """The well-formed session tokens in a Cookie header, without repetition; at most four are looked at."""
+    """The well-formed session tokens in a Cookie header, without repetition; at most four are looked at.
+
+    The last one comes first: browsers put cookies of longer paths before ours (RFC 6265 §5.4), and one that was
+    planted for a longer path must not go before it.
+    """
     tokens = [value for name, value in ours(header, site) if name == site.cookie_name and is_token(value)]
-    return list(dict.fromkeys(tokens))[:4]
+    return list(dict.fromkeys(reversed(tokens)))[:4]
 
 
 def named(header: str, site: Site, suffix: str) -> str:

@@ -23,10 +23,14 @@ class Kind(Enum):
     SCRIPT = "401 as application/problem+json"
 
 
+# The standard's, Safari's, Firefox's and Turbo's.
+_PURPOSES = ("sec-purpose", "purpose", "x-moz", "x-sec-purpose")
+
+
 def is_prefetch(request: Request) -> bool:
     """A prefetch or prerender: the person has not gone there (yet)."""
-    purpose = request.header("sec-purpose") or request.header("purpose") or request.header("x-moz")
-    return "prefetch" in purpose.lower() or "prerender" in purpose.lower()
+    purpose = " ".join(map(request.header, _PURPOSES)).lower()
+    return "prefetch" in purpose or "prerender" in purpose
 
 
 def is_preflight(request: Request) -> bool:

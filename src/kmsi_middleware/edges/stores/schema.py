@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import time
 from pathlib import Path
@@ -90,17 +91,23 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, Counters]:
     Raises ``sqlite3.Error``, ``OSError``, or :class:`StoreUnavailable` for a file that is not for us.
     """
     _make_file(path)
-    connection = _open(path)
-    mapped = _attach(connection, path)
-    if mapped is None:
-        connection.close()
-        _renew_counters(path)
+    deadline = time.monotonic() + WRITE_WAIT
+    while True:
         connection = _open(path)
         mapped = _attach(connection, path)
-        if mapped is None:
-            connection.close()
-            raise StoreUnavailable(f"{counters_path(path)} is not the counters file of its database")
-    return connection, mapped
+        if mapped is not None:
+            return connection, mapped
+        connection.close()
+        try:
+            _renew_counters(path)
+        except sqlite3.OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(
+                    f"{counters_path(path)} is missing or foreign, and other processes still use the old one; "
+                    "stop them all, then start again"
+                ) from error
+            # Those that start together are in each other's way until one of them is alone.
+            time.sleep(random.uniform(0.001, 0.03))  # noqa: S311
 
 
 def _make_file(path: Path) -> None:
@@ -183,17 +190,11 @@ def _attach(connection: sqlite3.Connection, path: Path) -> Counters | None:
 
 
 def _renew_counters(path: Path) -> None:
-    connection = _connect(path, WRITE_WAIT)
+    """Make the counters file. Raises ``sqlite3.OperationalError`` if anybody else has the database open."""
+    connection = _connect(path, 0)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailable(
-                f"{counters_path(path)} is missing or foreign, and other processes still use the old one; "
-                "stop them all, then start again"
-            ) from error
-        # Of several that start together, the first has made it by now.
+        connection.execute("BEGIN IMMEDIATE")
         if counters.attach(counters_path(path), _identity(connection)) is None:
             identity = counters.create(counters_path(path))
             connection.execute("UPDATE meta SET value = ? WHERE name = 'counters'", (identity,))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST_ID_TOKEN = 65_536
 MOST_KEYS = 64
+LONGEST_SID = 2_048
 SHORTEST_RSA = 342  # 2,048 bits in base64url (RFC 7518 §3.3)
 
 
@@ -144,7 +145,7 @@ def check_claims(
     if claims.get("azp") not in (None, client_id):
         raise _refuse("id_token_azp", "the ID token was issued to another app")
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not subject or len(subject) > 255:
+    if not _is_text(subject, 255):
         raise _refuse("id_token_sub", "the ID token does not say who signed in")
     issued_at, expires = _instant(claims, "iat"), _instant(claims, "exp")
     if issued_at is None or issued_at > now + skew:
@@ -212,5 +213,12 @@ def auth_time_of(claims: Mapping[str, Any]) -> int | None:
 def sids_of(claims: Mapping[str, Any], session_state: str) -> tuple[str, ...]:
     """The issuer's name of its session: ``sid``, or the callback's ``session_state`` where there is none."""
     sid = claims.get("sid")
-    name = sid if isinstance(sid, str) and sid else session_state
-    return (name,) if name and len(name) <= 2_048 else ()
+    name = str(sid) if _is_text(sid, LONGEST_SID) else session_state
+    return (name,) if _is_text(name, LONGEST_SID) else ()
+
+
+def _is_text(value: object, longest: int) -> bool:
+    """A text that can be kept: not empty, not endless, and without the half characters that JSON can spell."""
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
