@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
+from kmsi_middleware.vocabulary.addresses import is_loopback_host, is_origin, is_shared_issuer
 from kmsi_middleware.vocabulary.errors import SettingsError
-from kmsi_middleware.vocabulary.settings import (
-    Settings,
-    described,
-    environment_name,
-    is_loopback_host,
-    is_origin,
-    is_shared_issuer,
-)
+from kmsi_middleware.vocabulary.settings import Settings, described, environment_name
 
 KEY = "k" * 32
 REAL: dict[str, Any] = {

@@ -91,7 +91,8 @@ class Services:
                 if inspect.iscoroutinefunction(self.hook):
                     answer = await self.hook(facts)
                 else:
-                    answer = await anyio.to_thread.run_sync(self.hook, facts)
+                    # In a tuple, because trio's threads return no awaitable, and an object's hook may be async.
+                    (answer,) = await anyio.to_thread.run_sync(lambda hook: (hook(facts),), self.hook)
                     if inspect.isawaitable(answer):
                         answer = await answer
                 return SignInSignals.of(answer)

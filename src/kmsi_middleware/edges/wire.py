@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from ..rules.cookies import session_cookie_name, session_tokens
 from ..rules.seals import key_of
+from ..vocabulary.addresses import is_loopback_host
 from ..vocabulary.errors import Refused
 from ..vocabulary.messages import Page, Reply, Request, Site
-from ..vocabulary.settings import Settings, is_loopback_host
+from ..vocabulary.settings import Settings
 from .pages import PageRenderer
 
 IDP = "/idp"

@@ -124,6 +124,7 @@ def start(
     """
     token = token or encode(app.dice(32))
     at = int(now)
+    persistent = persistent and app.settings.keep_me_signed_in_days > 0  # a question may outlast the setting
     session = Session(
         key=key_of(token),
         issuer=sign_in.issuer,
@@ -142,13 +143,13 @@ def start(
     older = []
     for old_token in cookies.session_tokens(request.header("cookie"), request.site):
         old = yield LoadSession(key_of(old_token))
-        if not isinstance(old, Session) or isinstance(lifetimes.judge(old, app.settings, now), lifetimes.Over):
+        if not isinstance(old, Session) or old.key == session.key:
             continue
-        if old.key != session.key:
-            older.append(old)
-            if (old.issuer, old.subject) == (session.issuer, session.subject):
-                sids = dict.fromkeys((*old.sids, *session.sids))
-                session = replace(session, data=old.data, sids=tuple(sids)[-8:])
+        older.append(old)
+        over = isinstance(lifetimes.judge(old, app.settings, now), lifetimes.Over)
+        if not over and (old.issuer, old.subject) == (session.issuer, session.subject):
+            sids = dict.fromkeys((*old.sids, *session.sids))
+            session = replace(session, data=old.data, sids=tuple(sids)[-8:])
     yield CreateSession(session)
     for old in older:
         yield EndSession(old.key, "replaced")

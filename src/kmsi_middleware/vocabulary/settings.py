@@ -8,20 +8,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from .addresses import EMBEDDED, as_browsers_say, without_password
 from .errors import SettingsError
+from .settings_checks import check_each, check_together
 from .signals import SignInFacts, SignInSignals
 
 ENVIRONMENT_PREFIX = "KMSI_"
-EMBEDDED = "embedded"
 DAY = 86_400
-COOKIE_LIMIT_DAYS = 400  # rfc6265bis 5.5: a browser shortens anything longer
 
 SignInSignalsHook = Callable[
     [SignInFacts],
@@ -264,11 +263,11 @@ class Settings:
         for item in fields(self):
             if item.name in self._given:  # type: ignore[attr-defined]
                 object.__setattr__(self, item.name, _coerced(item, getattr(self, item.name)))
-        _check(self)
+        check_each(self)
         if self.base_url is not None:
-            object.__setattr__(self, "base_url", _as_browsers_say(self.base_url))
+            object.__setattr__(self, "base_url", as_browsers_say(self.base_url))
         for name in ("websocket_origins", "frame_ancestors"):
-            object.__setattr__(self, name, tuple(_as_browsers_say(origin) for origin in getattr(self, name)))
+            object.__setattr__(self, name, tuple(as_browsers_say(origin) for origin in getattr(self, name)))
 
     @classmethod
     def resolve(
@@ -296,7 +295,7 @@ class Settings:
         if settings is not None:
             merged |= {name: getattr(settings, name) for name in settings._given}  # type: ignore[attr-defined]
         whole = cls(**{**merged, **keywords})
-        _check_whole(whole)
+        check_together(whole)
         return whole
 
     @property
@@ -327,22 +326,6 @@ def default_text(item: Field[Any]) -> str:
     if isinstance(item.default, tuple):
         return " ".join(item.default)
     return str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a host name (without port) can only mean this machine (RFC 6761 §6.3; RFC 1122 §3.2.1.3)."""
-    name = host.lower().rstrip(".").strip("[]")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def is_origin(text: str) -> bool:
-    """Whether ``text`` is ``scheme://host[:port]`` and nothing more."""
-    return re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", text, re.IGNORECASE) is not None
 
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -382,153 +365,13 @@ def _coerced(item: Field[Any], value: Any) -> Any:
     return value
 
 
-_RANGES = {
-    "session_lifetime": (900, 86_400, "seconds"),
-    "session_max_age": (1, COOKIE_LIMIT_DAYS, "days"),
-    "keep_me_signed_in_days": (0, 90, "days"),
-    "clock_skew": (0, 300, "seconds"),
-    "sign_in_log_days": (1, 3_650, "days"),
-    "http_timeout": (1, 60, "seconds"),
-}
-_ASYMMETRIC = re.compile(r"(RS|PS|ES)(256|384|512)|EdDSA|Ed25519|ES256K")
-
-
-def _check(settings: Settings) -> None:
-    """What each setting must satisfy by itself."""
-    for name, (low, high, unit) in _RANGES.items():
-        if not low <= getattr(settings, name) <= high:
-            raise SettingsError(name, getattr(settings, name), f"give {low:,} to {high:,} {unit}")
-    if settings.issuer and settings.issuer != EMBEDDED:
-        parts = _url("issuer", settings.issuer)
-        if parts.query or parts.fragment:
-            raise SettingsError("issuer", settings.issuer, "an issuer has no query and no fragment")
-    if "openid" not in settings.scope.split():
-        raise SettingsError("scope", settings.scope, "it must contain openid, else there is no sign-in")
-    for name in settings.id_token_algorithms:
-        if not _ASYMMETRIC.fullmatch(name):
-            raise SettingsError("id_token_algorithms", name, "give signature algorithms with a public key, as RS256")
-    if not settings.id_token_algorithms:
-        raise SettingsError("id_token_algorithms", (), "give at least one, as RS256")
-    for key in settings.secret_keys:
-        if len(key) < 32:
-            raise SettingsError(
-                "secret_keys",
-                f"({len(key)} characters)",
-                "each needs 32 or more, as `openssl rand -hex 32` makes",
-            )
-    if settings.base_url is not None:
-        parts = _url("base_url", settings.base_url)
-        if parts.query or parts.fragment or settings.base_url.endswith("/"):
-            raise SettingsError(
-                "base_url", settings.base_url, "give scheme, host and at most a path, no slash at the end"
-            )
-    for text in settings.trusted_proxies:
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            raise SettingsError("trusted_proxies", text, "give addresses or networks, as 10.0.0.0/8") from None
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", settings.prefix) or _has_dots(settings.prefix):
-        raise SettingsError(
-            "prefix", settings.prefix, "give a path of letters and digits, as /.auth, no slash at the end"
-        )
-    for path in settings.public_paths:
-        if not path.startswith("/") or "*" in path.removesuffix("/*") or "//" in path or _has_dots(path):
-            raise SettingsError(
-                "public_paths", path, "give a path from the root, exact (/about) or ending in /* (/static/*)"
-            )
-    for name in ("websocket_origins", "frame_ancestors"):
-        for origin in getattr(settings, name):
-            if not is_origin(origin):
-                raise SettingsError(name, origin, "give an origin, as https://app.example.com, with no path")
-    if not settings.user_claim.strip():
-        raise SettingsError("user_claim", settings.user_claim, "give a claim's name, as sub or preferred_username")
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", settings.cookie_name):
-        raise SettingsError("cookie_name", settings.cookie_name, "give 1 to 40 letters, digits, - or _")
-    if isinstance(settings.store, str) and not re.fullmatch(r"memory:|sqlite:.+", settings.store):
-        raise SettingsError("store", settings.store, "give sqlite:PATH, memory: or a store object")
-    if settings.sign_in_signals is not None and not callable(settings.sign_in_signals):
-        raise SettingsError("sign_in_signals", settings.sign_in_signals, "give a function")
-
-
-def _check_whole(settings: Settings) -> None:
-    """What the settings must satisfy together, once all sources are merged."""
-    if not settings.issuer:
-        raise SettingsError(
-            "issuer", "", "name your provider, as https://login.example.com, or embedded for development"
-        )
-    base = settings.base
-    if base is not None and base.scheme != "https" and not is_loopback_host(base.hostname or ""):
-        raise SettingsError("base_url", settings.base_url, "outside loopback it must be https")
-    if settings.embedded:
-        if base is not None and not is_loopback_host(base.hostname or ""):
-            raise SettingsError(
-                "issuer", EMBEDDED, f"the embedded provider is for loopback, not for {settings.base_url}"
-            )
-        for name in ("client_id", "client_secret"):
-            if getattr(settings, name):
-                raise SettingsError(name, "(set)", "the embedded provider registers the app by itself: leave it out")
-        return
-    if settings.idp_config is not None:
-        raise SettingsError("idp_config", settings.idp_config, "it goes with issuer=embedded only")
-    if not settings.client_id:
-        raise SettingsError("client_id", "", f"give the app's client id at {settings.issuer}")
-    if not settings.secret_keys:
-        raise SettingsError(
-            "secret_keys", "()", "give at least one of 32 or more characters, as `openssl rand -hex 32` makes"
-        )
-    if settings.client_secret is not None and len(settings.client_secret) < 8:
-        raise SettingsError(
-            "client_secret", "(too short)", "give the secret of the app's registration, 8 characters or more"
-        )
-    method = settings.token_endpoint_auth_method
-    if method in ("client_secret_basic", "client_secret_post") and not settings.client_secret:
-        raise SettingsError("token_endpoint_auth_method", method, "it needs client_secret")
-    if is_shared_issuer(settings.issuer) and not settings.allowed_tenants:
-        raise SettingsError(
-            "allowed_tenants", "()", f"{settings.issuer} is for all tenants: list those that may sign in"
-        )
-
-
-def is_shared_issuer(issuer: str) -> bool:
-    """Whether an Entra issuer names no tenant of its own (``common``, ``organizations``, ``{tenantid}``)."""
-    return re.search(r"/(common|organizations|\{tenantid\})(/|$)", issuer) is not None
-
-
-def _url(name: str, value: str) -> SplitResult:
-    problem = "give a whole URL, as https://login.example.com"
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        raise SettingsError(name, _shown(name, value), problem) from None
-    # No user, no password, and nothing that would break out of a Content-Security-Policy.
-    if not is_origin(f"{parts.scheme}://{parts.netloc}") or re.search(r"[\s\\]", value):
-        raise SettingsError(name, _shown(name, value), problem)
-    if name == "issuer" and parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
-        raise SettingsError(name, value, "outside loopback it must be https")
-    return parts
-
-
-def _as_browsers_say(url: str) -> str:
-    """Scheme and host in lower case and no default port, so that an ``Origin`` header can be compared
-    (RFC 6454 §6.2)."""
-    parts = urlsplit(url)
-    host = parts.netloc.lower()
-    return f"{parts.scheme}://{host.removesuffix(':443' if parts.scheme == 'https' else ':80')}{parts.path}"
-
-
-def _has_dots(path: str) -> bool:
-    """Whether a browser or server would shorten the path before it is matched (RFC 3986 §5.2.4)."""
-    return any(segment in (".", "..") for segment in path.split("/"))
-
-
 def _shown(name: str, value: object) -> object:
     """``value`` as a message may show it: nothing of what is, or by its name was meant to be, a secret."""
     secret = {item.name: item.metadata["secret"] for item in fields(Settings)}
     meant = name.lower()
     if secret.get(meant, re.search("secret|key|passw", meant) or _close(meant, [n for n in secret if secret[n]])):
         return "(not shown)"
-    return re.sub("//[^/@]*@", "//(not shown)@", value) if isinstance(value, str) else value
+    return without_password(value) if isinstance(value, str) else value
 
 
 def _refuse_unknown(given: Mapping[str, object], known: Collection[str]) -> None:

@@ -125,7 +125,8 @@ def authorization_url(
 
 def with_query(url: str, parameters: Mapping[str, str]) -> str:
     """Append parameters; an endpoint may have a query of its own (RFC 6749 §3.1)."""
-    return url + ("&" if urlsplit(url).query else "?") + urlencode(parameters)
+    separator = "" if url.endswith(("?", "&")) else "&" if urlsplit(url).query else "?"
+    return url + separator + urlencode(parameters)
 
 
 def check_response(parameters: Mapping[str, str], provider: Provider, site: Site) -> str:

@@ -11,10 +11,10 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...vocabulary.addresses import is_loopback_host, is_origin, is_shared_issuer
 from ...vocabulary.errors import ProtocolError, ProviderUnavailable
 from ...vocabulary.messages import HttpRequest, HttpResponse
 from ...vocabulary.records import frozen
-from ...vocabulary.settings import is_loopback_host, is_origin, is_shared_issuer
 
 TENANT = "{tenantid}"
 
