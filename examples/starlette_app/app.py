@@ -53,11 +53,12 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
   body { margin: 0; padding: 2rem 1rem; background: var(--page); color: var(--text); font: 1rem/1.6 system-ui }
   main { max-width: 34rem; margin: auto; padding: 2rem; background: var(--card); border-radius: 1rem }
   h1 { margin: 0 } a, h1 { color: var(--ink) } nav { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem }
-  dl { display: grid; grid-template-columns: auto 1fr; gap: .25rem 1.25rem; overflow-wrap: anywhere }
+  dl { display: grid; margin: 0; grid-template-columns: auto 1fr; gap: .25rem 1.25rem; overflow-wrap: anywhere }
   dt { opacity: .7 } dd { margin: 0 } nav, dl { padding: 1rem 0; border-top: 1px solid var(--line) }
-  textarea, button { box-sizing: border-box; padding: .6rem .9rem; border: 1px solid var(--line);
-    border-radius: .5rem; background: none; color: inherit; font: inherit } textarea { width: 100% }
-  form { margin: 1rem 0 } button { cursor: pointer; border-color: var(--ink); color: var(--ink) }
+  textarea, button { box-sizing: border-box; padding: .6rem .9rem; border: 1px solid var(--ink); font: inherit;
+    border-radius: .5rem; background: none; color: inherit } textarea { width: 100% } form { margin: 1rem 0 }
+  button { cursor: pointer; color: var(--ink) }
+  [action="/note"] button { background: var(--ink); color: var(--card) }
 </style>
 <main>
 <h1>Notebook</h1>
@@ -68,8 +69,8 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 </form>{% endif %}
 {% if session %}<dl>
   <dt>Signed in</dt><dd>{{ user.display_name }}</dd>
-  <dt>Session</dt><dd>{% if session.persistent %}kept when the browser closes{% else
-    %}ends when the browser closes{% endif %}, and by {{ until.strftime("%d %B %Y, %H:%M") }} UTC</dd>
+  <dt>Session</dt><dd>{% if session.persistent %}kept when the browser closes, until{% else
+    %}ends when the browser closes, or on{% endif %} {{ until.strftime("%d %B %Y, %H:%M") }} UTC</dd>
   <dt>Decision</dt><dd><code>{{ session.decision }}</code></dd>
 </dl>
 {% endif %}<nav>

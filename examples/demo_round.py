@@ -1,0 +1,94 @@
+"""The demo's whole round, by itself: what ``examples/demo.py --check`` does once the servers run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fake_browser import Browser, Page
+
+if TYPE_CHECKING:
+    from demo_servers import Demo
+
+ASKED, SIGN_IN = "<h1>Stay signed in?</h1>", "<h1>Sign in</h1>"
+KEPT, NOT_KEPT = "kept when the browser closes", "ends when the browser closes"
+
+
+def go_round(demo: Demo) -> bool:
+    """One line for each thing that holds; False at the first that does not."""
+    passed = True
+
+    def expect(what: str, holds: bool, seen: object = "") -> None:
+        nonlocal passed
+        passed = passed and holds
+        print(f"{'PASS' if holds else 'FAIL'}  {what}{'' if holds else f': {seen}'}", flush=True)
+
+    with Browser(demo.address) as browser:
+        _whole_round(demo, browser, expect)
+    with Browser(demo.address) as guest:
+        page = guest.sign_in(f"{demo.starlette_url}/", user="gus", answer="")
+        expect("a guest is not asked", NOT_KEPT in page.text and "<code>guest<" in page.text, page.url)
+    records = _sign_ins(demo)
+    asked = {record["correlationId"] for record in records if record["status"]["errorCode"] == 50140}
+    done = {record["correlationId"] for record in records if record["status"]["errorCode"] == 0}
+    expect("the sign-in log has the question and its answer under one id", len(asked & done) == 1, records)
+    return passed
+
+
+def _whole_round(demo: Demo, browser: Browser, expect: Callable[..., None]) -> None:
+    notebook, tea = f"{demo.starlette_url}/", f"{demo.flask_url}/"
+
+    page = browser.visit(notebook)
+    expect("the Notebook sends a stranger to the provider", str(page.url).startswith(demo.issuer), page.url)
+    page = browser.submit(page, pick="mia")
+    expect("after the sign-in, “Stay signed in?” is asked", ASKED in page.text, page.url)
+    page = browser.submit(page, answer="yes")
+    expect("Yes: back at the page, with a session that is kept", KEPT in page.text, page.url)
+    expect("Yes: the cookie is persistent", _is_persistent(browser, demo.starlette_url))
+    page = browser.submit(page, note="Buy “milk” & honey")
+    expect("the Notebook keeps app data with the session", "Buy “milk” &amp; honey" in page.text, page.url)
+
+    page = browser.visit(tea)
+    expect("the Tea counter needs no second password, and asks for itself", ASKED in page.text, page.url)
+    page = browser.submit(page, answer="no")
+    expect("No: a session that is not kept", NOT_KEPT in page.text, page.url)
+    expect("No: the cookie is not persistent", not _is_persistent(browser, demo.flask_url))
+    page = browser.submit(browser.submit(page))
+    expect("the Tea counter counts", "<strong>2</strong>" in page.text, page.url)
+
+    demo.restart()
+    expect("all servers restarted, still in: Notebook", "honey" in browser.visit(notebook).text)
+    expect("all servers restarted, still in: Tea counter", "<strong>2</strong>" in browser.visit(tea).text)
+
+    page = browser.visit(f"{notebook}.auth/logout", method="POST", came_from=notebook)
+    frames = Page(page).frames
+    expect("signing out of the Notebook leads to the provider", str(page.url).startswith(demo.issuer), page.url)
+    expect("which has a frame for each app", sorted(map(_origin, frames)) == sorted((notebook, tea)), frames)
+    answers = [browser.frame(url) for url in frames]
+    expect("the frames are answered without any cookie", [a.status_code for a in answers] == [200, 200], answers)
+    me = browser.http.get(f"{tea}.auth/me")
+    expect("the Tea counter is out as well", me.status_code == 401 and me.json()["code"] == "signed_out", me.text)
+    page = browser.visit(tea)
+    expect("and sends to the provider, which asks for the password", SIGN_IN in page.text, page.url)
+    page = browser.visit(notebook)
+    expect("as does the Notebook", SIGN_IN in page.text, page.url)
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/")[:3]) + "/"
+
+
+def _is_persistent(browser: Browser, app: str) -> bool:
+    port = app.rpartition(":")[2]
+    (cookie,) = [cookie for cookie in browser.http.cookies.jar if cookie.name == f"kmsi-{port}"]
+    return cookie.expires is not None
+
+
+def _sign_ins(demo: Demo) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "kmsi_middleware.cli", "sign-ins", "--json", "--user", "mia"]
+    command += ["--store", f"sqlite:{demo.store('starlette-app')}"]
+    output = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout  # noqa: S603
+    return [json.loads(line) for line in output.splitlines()]
