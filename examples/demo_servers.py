@@ -119,8 +119,10 @@ class Demo:
         self.flask = self._server(
             ("The Flask app", self.flask_url, ports["FLASK_PORT"], "/about"),
             self._settings("flask-app", self.flask_url, self.starlette_url, kept),
-            *("gunicorn", "app:app", "--chdir", ROOT / "examples" / "flask_app", "--workers", 2),
+            # Threads, because browsers keep connections in reserve, and each would block a worker without any.
+            *("gunicorn", "app:app", "--chdir", ROOT / "examples" / "flask_app", "--workers", 2, "--threads", 8),
             *("--bind", f"{host}:{ports['FLASK_PORT']}", "--access-logfile", "-", "--no-control-socket"),
+            *("--graceful-timeout", 2),
         )
         self.servers = (self.idp, self.starlette, self.flask)
 

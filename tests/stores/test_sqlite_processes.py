@@ -15,6 +15,7 @@ from tests.stores import store_actors
 from tests.stores.store_actors import ISSUER, NOW, in_one_slot, key_of, session
 
 from kmsi_middleware.edges.stores import SQLiteStore
+from kmsi_middleware.edges.stores.schema import counters_path
 from kmsi_middleware.vocabulary.effects import slot_of
 from kmsi_middleware.vocabulary.session import Session, Tombstone
 
@@ -70,9 +71,14 @@ def test_of_several_processes_one_takes_a_ticket(sqlite_store: SQLiteStore) -> N
             assert sorted(_all_at_once([a, b, c]), key=bool) == [None, None, b"payload"]
 
 
-def test_of_several_processes_one_creates_a_session(sqlite_store: SQLiteStore) -> None:
-    """They also make the database, all at once."""
+@pytest.mark.parametrize("start", ["nothing", "no counters file"])
+def test_of_several_processes_one_creates_a_session(sqlite_store: SQLiteStore, start: str) -> None:
+    """They also make the database, or its counters file, all at once."""
     rounds, path = 50, sqlite_store.path
+    if start == "no counters file":
+        sqlite_store.load(key_of(0), NOW)
+        sqlite_store.close()
+        counters_path(path).unlink()
     with (
         playing(store_actors.create, path, rounds) as a,
         playing(store_actors.create, path, rounds) as b,

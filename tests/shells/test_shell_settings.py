@@ -1,0 +1,89 @@
+"""Settings as keywords, as one object, or from the environment."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tests.shells.shell_support import HOME, World, query_of
+
+from kmsi_middleware import KMSIMiddleware, Settings, SettingsError
+from kmsi_middleware.wsgi import KMSIMiddleware as WSGIMiddleware
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("KMSI_ISSUER", "embedded")
+    monkeypatch.setenv("KMSI_STORE", "memory:")
+    return monkeypatch
+
+
+def test_the_line_alone_takes_everything_from_the_environment(world: World, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KMSI_PREFIX", "/account")
+    environment.setenv("KMSI_PUBLIC_PATHS", "/public, /static/*")
+    environment.setenv("KMSI_KEEP_ME_SIGNED_IN_DAYS", "0")
+
+    def wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["kmsi"].name.encode() if environ["kmsi"] else b"nobody"]
+
+    async def asgi(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.user.display_name or "nobody")
+
+    if world.shell == "wsgi":
+        app: Any = WSGIMiddleware(wsgi)
+    else:
+        app = Starlette(routes=[Route("/{path:path}", asgi)])
+        app.add_middleware(KMSIMiddleware)
+    world.serve(app)
+    browser = world.browser()
+    world.clock.now = time.time()  # the line alone goes by the machine's clock
+    assert browser.visit("/public").text == "nobody"
+    assert browser.visit("/static/x").text == "nobody"
+    page = browser.visit("/page")
+    assert query_of(page.trail[0].header("location"))["redirect_uri"] == f"{HOME}/account/callback"
+    assert browser.submit(page, pick="mia").text == "Mia Member"
+    assert browser.fetch("/account/me").status == 200
+    assert browser.visit("/.auth/me").text == "Mia Member"  # the app's own path now
+
+
+def test_a_keyword_goes_before_the_object_and_the_object_before_the_environment(
+    world: World, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("KMSI_COOKIE_NAME", "from-environment")
+    environment.setenv("KMSI_APP_NAME", "From environment")
+    environment.setenv("KMSI_SESSION_LIFETIME", "1000")
+    given = Settings(cookie_name="from-object", app_name="From object")
+    app = world.app(settings=given, cookie_name="from-keyword", issuer="embedded")
+    found = app.parts.deployment.settings
+    assert (found.cookie_name, found.app_name, found.session_lifetime) == ("from-keyword", "From object", 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("KMSI_ISUER", "x", "did you mean KMSI_ISSUER?"),
+        ("KMSI_SESSION_LIFETIME", "soon", "session_lifetime"),
+        ("KMSI_SIGN_IN_SIGNALS", "x", "in Python"),
+        ("KMSI_PROTECT", "some", "all, none"),
+    ],
+)
+def test_an_environment_that_can_not_work_stops_the_start_up(
+    world: World, environment: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError, match=words.replace("?", r"\?")):
+        world.app()
+
+
+def test_a_secret_of_the_environment_is_in_no_message(world: World, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KMSI_SECRET_KEYS", "hunter2")
+    with pytest.raises(SettingsError) as raised:
+        world.app()
+    assert "secret_keys" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
