@@ -75,6 +75,7 @@ def assemble(
         ),
         log=SignInLog(folder / FILE_NAME if folder else None, days=resolved.sign_in_log_days),
         hook=hook,
+        closes=idp.close if idp else None,
     )
     if resolved.base_url is None:
         _log.warning("base_url is not set: the app answers on loopback only")

@@ -9,27 +9,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+import anyio
 
 from ..flows import dispatch, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import Refused, StoreConflict, Unavailable
+from ..vocabulary.errors import KMSIError, Refused, StoreConflict, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from ..vocabulary.session import Session
 from .identity import ANONYMOUS, NOBODY, SIGNED_IN
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
-from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered
+from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, url_path
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger("kmsi_middleware")
 
 _VARY = [(b"vary", b"Cookie")]
 _VARY_NO_STORE = [*_VARY, (b"cache-control", b"no-store")]
@@ -67,11 +72,14 @@ class ASGIShell:
             path = scope["path"]
             if root := scope.get("root_path"):
                 path = _below(path, root)
-            if not path.startswith(self._prefix):
+            if not path.startswith(self._prefix) and scope["method"] != "OPTIONS":  # a preflight is anonymous
                 # From the end: of several cookies of a name the last one counts, and browsers send it late.
                 for name, value in reversed(scope["headers"]):
                     if name == b"cookie":
-                        settled = self._settled.peek(value, self._needle or self._needle_of(scope))
+                        needle = self._needle or self._needle_of(scope)
+                        if needle not in value:
+                            continue  # HTTP/2 may send each cookie in a header of its own
+                        settled = self._settled.peek(value, needle)
                         if settled is None:
                             break
                         await self._app(scope, receive, self._shown(scope, send, settled))
@@ -127,9 +135,12 @@ class ASGIShell:
                 data.discarded = True
                 failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
                 request = self._request(scope, self._site(scope), b"")
-                await self._reply(unavailable(self._deployment, request, now, failure), send)
+                await self._reply(unavailable(self._deployment, request, now, failure), scope, send)
                 return
-        message["headers"] = [*_protected(message.get("headers", ())), *_set_cookies(cookies)]
+        headers = message.get("headers", ())
+        if cookies:  # what carries a session's token is kept by no cache, whatever the app said
+            headers = [item for item in headers if item[0] != b"cache-control"]
+        message["headers"] = [*_protected(headers), *_set_cookies(cookies)]
         await send(message)
 
     # Everything else ------------------------------------------------------------------------------------
@@ -151,7 +162,7 @@ class ASGIShell:
             path=path,
             query=query,
             headers=headers,
-            target=raw_target(site.root + path, query),
+            target=raw_target(site, path, query),
             client_address=self._clients.address(peer[0] if peer else "", headers.get("x-forwarded-for", "")),
             body=body,
             websocket=scope["type"] == "websocket",
@@ -159,14 +170,14 @@ class ASGIShell:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         if self._idp is not None and dispatch.is_reserved(path, self._prefix + IDP):
-            root = scope.get("root_path", "").rstrip("/") + self._prefix + IDP
+            root = url_path(scope.get("root_path", "").rstrip("/")) + self._prefix + IDP
             mounted = {**scope, "root_path": root, "path": root + path[len(self._prefix + IDP) :]}
             mounted.pop("raw_path", None)
             return await self._idp(mounted, receive, send)
         try:
             site = self._site(scope)
         except Refused as error:
-            return await self._reply(plain(error), send)
+            return await self._reply(plain(error), scope, send)
         body = b""
         if scope["method"] == "POST" and dispatch.is_reserved(path, self._prefix):
             body = await _read(receive)
@@ -176,7 +187,7 @@ class ASGIShell:
         stamp = self._settled.stamp(stamp_key) if stamp_key else None
         outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):
-            return await self._reply(outcome, send, head=scope["method"] == "HEAD")
+            return await self._reply(outcome, scope, send)
         session = outcome.session
         if session is None:
             return await self._forward_anonymous(scope, receive, send, outcome)
@@ -192,7 +203,7 @@ class ASGIShell:
             if message["type"] == "http.response.start":
                 if outcome.refusal is not None and message["status"] == 403:
                     replaced = True
-                    await self._reply(outcome.refusal, send)
+                    await self._reply(outcome.refusal, scope, send)
                     return
                 message["headers"] = _varied(message.get("headers", ()))
             if not replaced:
@@ -200,11 +211,11 @@ class ASGIShell:
 
         await self._app(scope, receive, sending)
 
-    async def _reply(self, reply: Reply, send: Send, *, head: bool = False) -> None:
+    async def _reply(self, reply: Reply, scope: Scope, send: Send) -> None:
         status, headers, body = rendered(reply, self._pages)
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": b"" if head else body})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     # WebSockets and the lifespan ------------------------------------------------------------------------
 
@@ -227,8 +238,16 @@ class ASGIShell:
             await self._app(scope, receive, send)
         finally:
             if (changes := data.changes()) is not None:
-                await self._services.run_async(sessions.save_data(outcome.session, *changes), self._clock())
+                await self._save_at_end(outcome.session, *changes)
         return None
+
+    async def _save_at_end(self, session: Session, written: dict[str, Any], removed: frozenset[str]) -> None:
+        """A connection that is over can't be told that its data was not saved; its own error must not be lost."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._services.run_async(sessions.save_data(session, written, removed), self._clock())
+        except (KMSIError, TypeError, ValueError):
+            _log.exception("the session data of a WebSocket could not be saved")
 
     async def _deny(self, scope: Scope, receive: Receive, send: Send, reply: Reply) -> None:
         """Refuse a handshake: by a response where the server can, else by closing before it is accepted."""
@@ -273,7 +292,7 @@ def _protected(headers: Any) -> list[tuple[bytes, bytes]]:
     html = said = False
     for name, value in headers:
         if name == b"content-type":
-            html = value[:9] == b"text/html"
+            html = value[:9].lower() == b"text/html"
         elif name == b"cache-control":
             said = True
     return [*headers, *(_VARY if said else _VARY_NO_STORE if html else _VARY_PRIVATE)]

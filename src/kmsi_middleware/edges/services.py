@@ -12,10 +12,10 @@ import anyio.to_thread
 
 from ..vocabulary import effects as ask
 from ..vocabulary.effects import Effect, Flow, SessionStore
-from ..vocabulary.errors import KMSIError
+from ..vocabulary.errors import KMSIError, Refused
 from ..vocabulary.records import frozen
 from ..vocabulary.settings import SignInSignalsHook
-from ..vocabulary.signals import SignInSignals
+from ..vocabulary.signals import SignInFacts, SignInSignals
 from .provider import ProviderClient
 from .sign_in_log import SignInLog
 from .unmatched import UnmatchedCounter
@@ -33,6 +33,8 @@ class Services:
     log: SignInLog
     hook: SignInSignalsHook | None = None
     unmatched: UnmatchedCounter = field(default_factory=UnmatchedCounter)
+    closes: Callable[[], None] | None = None
+    """Closes whatever else the app has open: the embedded provider."""
 
     def run(self, flow: Flow[T], now: float) -> T:
         """Drive a flow to its outcome."""
@@ -72,7 +74,10 @@ class Services:
             case ask.Fetch(request):
                 return self.provider.fetch(request)
             case ask.AskSignals(facts):
-                return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
+                try:
+                    return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
+                except Exception as error:
+                    raise _signals_failed() from error
         work, _ = self._local(effect, now)
         return work()
 
@@ -86,19 +91,22 @@ class Services:
             case ask.Fetch(request):
                 return await self.provider.fetch_async(request)
             case ask.AskSignals(facts):
-                if self.hook is None:
-                    return SignInSignals()
-                if inspect.iscoroutinefunction(self.hook):
-                    answer = await self.hook(facts)
-                else:
-                    # In a tuple, because trio's threads return no awaitable, and an object's hook may be async.
-                    (answer,) = await anyio.to_thread.run_sync(lambda hook: (hook(facts),), self.hook)
-                    if inspect.isawaitable(answer):
-                        answer = await answer
-                return SignInSignals.of(answer)
+                try:
+                    return SignInSignals.of(await self._signals(facts))
+                except Exception as error:
+                    raise _signals_failed() from error
         work, quick = self._local(effect, now)
         # A read by key costs less than the hop to a thread would; a write may wait for another process.
         return work() if quick else await anyio.to_thread.run_sync(work)
+
+    async def _signals(self, facts: SignInFacts) -> Any:
+        if self.hook is None:
+            return None
+        if inspect.iscoroutinefunction(self.hook):
+            return await self.hook(facts)
+        # In a tuple, because trio's threads return no awaitable, and an object's hook may be async.
+        (answer,) = await anyio.to_thread.run_sync(lambda hook: (hook(facts),), self.hook)
+        return await answer if inspect.isawaitable(answer) else answer
 
     def _local(self, effect: Effect, now: float) -> tuple[Callable[[], Any], bool]:
         """What this machine does by itself, and whether it is quick enough for an event loop's thread."""
@@ -132,3 +140,11 @@ class Services:
         """Close what is open. A later use opens it again."""
         self.store.close()
         self.log.close()
+        if self.closes is not None:
+            self.closes()
+
+
+def _signals_failed() -> Refused:
+    """A hook that fails says nothing about the sign-in, and what is not known does not let anybody in."""
+    _log.exception("sign_in_signals failed")
+    return Refused("signals_failed", "the app could not judge this sign-in", status=500)

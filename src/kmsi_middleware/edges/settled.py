@@ -12,17 +12,21 @@ the session was loaded. Then the request is passed on, and no flow runs. Everyth
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from types import MappingProxyType
 
 from ..rules.app_data import kept
 from ..rules.cookies import TOKEN_LENGTH
 from ..vocabulary.effects import SessionStore, slot_of
 from ..vocabulary.errors import StoreUnavailable
 from ..vocabulary.session import Session
+from .forks import renew_after_fork
 from .identity import User
 
-_END = b"; "
+_SEMICOLON = ord(";")
 MOST_SESSIONS = 20_000
 """How many sessions a process keeps at hand; the one that was put there first goes."""
 
@@ -44,7 +48,7 @@ class Settled:
 class SettledSessions:
     """The settled sessions of one process."""
 
-    __slots__ = ("_by_key", "_clock", "_counters", "_store", "_user_claim")
+    __slots__ = ("__weakref__", "_by_key", "_clock", "_counters", "_lock", "_store", "_user_claim")
 
     def __init__(self, store: SessionStore, clock: Callable[[], float], user_claim: str) -> None:
         self._store = store
@@ -52,6 +56,12 @@ class SettledSessions:
         self._user_claim = user_claim
         self._by_key: dict[bytes, Settled] = {}
         self._counters: Sequence[int] | None = None
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """See :mod:`.forks`. What is at hand stays good: the counters are shared with the parent."""
+        self._lock = threading.Lock()
 
     def peek(self, cookies: bytes, needle: bytes) -> Settled | None:
         """The settled session that a Cookie header leads to, or ``None``: then ask the flow.
@@ -64,11 +74,13 @@ class SettledSessions:
         begin = at + len(needle)
         end = begin + TOKEN_LENGTH
         settled = self._by_key.get(sha256(cookies[begin:end]).digest())
+        counters = self._counters
         if (
             settled is not None
+            and counters is not None
             and self._clock() < settled.until
-            and self._counters[settled.slot] == settled.stamp  # type: ignore[index]
-            and (end == len(cookies) or cookies[end] in _END)
+            and counters[settled.slot] == settled.stamp
+            and (end == len(cookies) or cookies[end] == _SEMICOLON)
         ):
             return settled
         return None
@@ -87,11 +99,14 @@ class SettledSessions:
     def settle(self, session: Session, until: int, stamp: int | None) -> Settled:
         """Make a loaded session ready, and keep it if its slot's counter is still ``stamp`` (rule 1)."""
         slot = slot_of(session.key)
+        # All requests of the process are shown this one session, so none may change it for the others.
+        session = replace(session, claims=MappingProxyType(dict(session.claims)))
         settled = Settled(session, User(session, self._user_claim), until, slot, stamp or 0)
         counters = self._counters
         if until and stamp is not None and counters is not None and counters[slot] == stamp:
-            by_key = self._by_key
-            if len(by_key) >= MOST_SESSIONS:
-                by_key.pop(next(iter(by_key)), None)
-            by_key[session.key] = settled
+            with self._lock:
+                by_key = self._by_key
+                if len(by_key) >= MOST_SESSIONS and session.key not in by_key:
+                    del by_key[next(iter(by_key))]
+                by_key[session.key] = settled
         return settled

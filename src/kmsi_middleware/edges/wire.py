@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -19,6 +20,8 @@ from .pages import PageRenderer
 IDP = "/idp"
 """Below the prefix: where the embedded provider is."""
 
+_log = logging.getLogger("kmsi_middleware")
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
 
 
@@ -43,6 +46,10 @@ class Where:
         loopback, where ``base_url`` is not set: then nobody may choose our origin by a header."""
         base = self._base
         root = root.rstrip("/")
+        if re.search(r"//|[\\\x00-\x1f\x7f]|/\.\.?(/|$)", root) or root[:1] not in ("", "/"):
+            # Proxies and shims take it from the request (X-Forwarded-Prefix): //host would lead elsewhere.
+            raise Refused("bad_root_path", "the app's root path is not in normal form")
+        root = url_path(root)
         if base is not None:
             origin = f"{base.scheme}://{base.netloc}"
             if base.path and not (root == base.path or root.startswith(base.path + "/")):
@@ -63,26 +70,40 @@ class Clients:
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
+        self._warned = False
 
     def address(self, peer: str, forwarded_for: str) -> str:
         """``forwarded_for`` is the whole ``X-Forwarded-For``; it counts only as far as those who wrote it are
         trusted."""
-        address = peer
-        for hop in reversed([part.strip() for part in forwarded_for.split(",")] if forwarded_for else []):
+        address = _ip(peer)
+        if forwarded_for and not self._warned and not self._is_trusted(address):
+            self._warned = True
+            _log.warning(
+                "%s sends X-Forwarded-For and is not in trusted_proxies: if it is your proxy, all clients share its "
+                "address, in the sign-in log and wherever addresses are counted",
+                address or "a peer without an address",
+            )
+        for hop in reversed(forwarded_for.split(",") if forwarded_for else []):
             if not self._is_trusted(address):
                 break
-            try:
-                address = str(ipaddress.ip_address(hop))
-            except ValueError:
+            client = _ip(hop.strip())
+            if client is None:
                 break
-        return address
+            address = client
+        return str(address) if address is not None else peer
 
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(ip in network for network in self._networks)
+    def _is_trusted(self, address: _Address | None) -> bool:
+        return address is not None and any(address in network for network in self._networks)
+
+
+def _ip(text: str) -> _Address | None:
+    """An address, which some proxies write with a port, and dual-stack sockets as IPv6 (``::ffff:10.1.2.3``)."""
+    found = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?", text)
+    try:
+        address = ipaddress.ip_address((found[1] or found[2]) if found else text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -96,9 +117,14 @@ def joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def raw_target(path: str, query: str) -> str:
-    """Path and query as a browser would have sent them."""
-    target = quote(path, safe="/%:@!$&'()*+,;=~-._")
+def url_path(path: str) -> str:
+    """A decoded path as a browser would have sent it."""
+    return quote(path, safe="/:@!$&'()*+,;=~-._")
+
+
+def raw_target(site: Site, path: str, query: str) -> str:
+    """Path and query as a browser would have sent them; ``path`` is decoded and below the root."""
+    target = site.root + url_path(path)
     return f"{target}?{query}" if query else target
 
 

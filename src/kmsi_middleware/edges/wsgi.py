@@ -23,7 +23,7 @@ from ..vocabulary.messages import Forward, Reply, Request, Site
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
-from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered
+from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, url_path
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -64,7 +64,8 @@ class WSGIShell:
         self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if not environ.get("PATH_INFO", "").startswith(self._prefix):
+        # A preflight is anonymous, whatever comes with it.
+        if not environ.get("PATH_INFO", "").startswith(self._prefix) and environ["REQUEST_METHOD"] != "OPTIONS":
             cookies = environ.get("HTTP_COOKIE")
             if cookies is not None:
                 settled = self._settled.peek(cookies.encode("latin-1"), self._needle or self._needle_of(environ))
@@ -90,6 +91,8 @@ class WSGIShell:
                 failure = self._save(environ, settled, changes)
                 if failure is not None:
                     return failure
+            if cookies:  # what carries a session's token is kept by no cache, whatever the app said
+                headers = [item for item in headers if item[0].lower() != "cache-control"]
             return [*_protected(headers), *(("Set-Cookie", cookie) for cookie in cookies)]
 
         return self._serve(environ, start_response, decide)
@@ -116,22 +119,14 @@ class WSGIShell:
 
         def late() -> Iterator[bytes]:
             """An app may start its response only when its body is asked for."""
-            try:
-                for chunk in body if instead is None else ():
-                    if instead is not None:
-                        break
-                    yield chunk
-            finally:
-                if hasattr(body, "close"):
-                    body.close()
+            for chunk in body if instead is None else ():
+                if instead is not None:
+                    break
+                yield chunk
             if instead is not None:
-                yield from self._reply(instead, start_response)
+                yield from self._reply(instead, environ, start_response)
 
-        if instead is None:
-            return late()
-        if hasattr(body, "close"):
-            body.close()
-        return self._reply(instead, start_response)
+        return _Closing(late(), body)
 
     def _save(self, environ: Environ, settled: Settled, changes: tuple[dict[str, Any], frozenset[str]]) -> Reply | None:
         """Rule 3. The reply to send instead, if it failed."""
@@ -163,7 +158,7 @@ class WSGIShell:
             path=path,
             query=query,
             headers=headers,
-            target=raw_target(site.root + path, query),
+            target=raw_target(site, path, query),
             client_address=self._clients.address(environ.get("REMOTE_ADDR", ""), headers.get("x-forwarded-for", "")),
             body=body,
         )
@@ -171,13 +166,13 @@ class WSGIShell:
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = _text(environ.get("PATH_INFO", "")) or "/"
         if self._idp is not None and dispatch.is_reserved(path, self._prefix + IDP):
-            root = environ.get("SCRIPT_NAME", "") + self._prefix + IDP
+            root = url_path(_text(environ.get("SCRIPT_NAME", ""))) + self._prefix + IDP
             mounted = {**environ, "SCRIPT_NAME": root, "PATH_INFO": path[len(self._prefix + IDP) :]}
             return self._idp(mounted, start_response)
         try:
             site = self._site(environ)
         except Refused as error:
-            return self._reply(plain(error), start_response)
+            return self._reply(plain(error), environ, start_response)
         body = b""
         if environ["REQUEST_METHOD"] == "POST" and dispatch.is_reserved(path, self._prefix):
             body = _read(environ)
@@ -187,7 +182,7 @@ class WSGIShell:
         stamp = self._settled.stamp(key) if key else None
         outcome = self._services.run(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):
-            return self._reply(outcome, start_response, head=environ["REQUEST_METHOD"] == "HEAD")
+            return self._reply(outcome, environ, start_response)
         session = outcome.session
         if session is None:
             return self._forward_anonymous(environ, start_response, outcome)
@@ -206,10 +201,25 @@ class WSGIShell:
 
         return self._serve(environ, start_response, decide)
 
-    def _reply(self, reply: Reply, start_response: StartResponse, *, head: bool = False) -> Iterable[bytes]:
+    def _reply(self, reply: Reply, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         status, headers, body = rendered(reply, self._pages)
         start_response(f"{status} {HTTPStatus(status).phrase}", [(name.title(), value) for name, value in headers])
-        return [b"" if head else body]
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+
+class _Closing:
+    """Chunks made from an app's body; closing them closes it, whether or not one was ever asked for."""
+
+    def __init__(self, chunks: Iterator[bytes], body: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def close(self) -> None:
+        if hasattr(self._body, "close"):
+            self._body.close()
 
 
 def _protected(headers: _Headers) -> _Headers:

@@ -17,14 +17,14 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     if request.websocket and not _may_connect(app, request):
         return replies.problem(403, "websocket_origin", "a page of another origin must not connect here")
     if is_preflight(request):
-        return Forward(protected=False)
+        return Forward()
     # A prefetch is nobody's activity, and a WebSocket's handshake can't carry a renewed cookie for sure.
     extend = not request.websocket and not is_prefetch(request)
     found = yield from sessions.find(app, request, now, extend=extend)
     if found.session is not None:
         return Forward(found.session, found.set_cookies, until=found.until)
     if app.is_public(request.path):
-        return Forward(protected=False, refusal=_invitation(app, request))
+        return Forward(refusal=_invitation(app, request))
     if kind_of(request) is Kind.NAVIGATION and not request.websocket:
         return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
     return replies.signed_out_answer(app, request, found.ended)

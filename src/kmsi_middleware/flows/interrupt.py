@@ -23,7 +23,7 @@ from ..rules import cookies
 from ..rules.cookies import is_token
 from ..rules.kmsi import Answer
 from ..rules.navigation import is_from_this_origin
-from ..rules.seals import encode, key_of, open_under, seal_under
+from ..rules.seals import decode, encode, key_of, open_under, seal_under
 from ..vocabulary.effects import Flow, LoadSession, PutTicket, ReadTicket, TakeTicket
 from ..vocabulary.errors import Refused, StoreConflict
 from ..vocabulary.messages import Page, Reply, Request
@@ -44,6 +44,7 @@ def suspend(app: Deployment, request: Request, now: float, sign_in: sessions.Sig
     until = int(now) + WAITS_SECONDS
     if not (yield PutTicket(key_of(token), payload, until)):
         raise Refused("sign_in_used", "this sign-in was already completed")
+    yield from _name_waiting(sign_in, key_of(token), until)
     yield log.interrupted(app, request, now, sign_in)
     ticket = app.seals.sign("interrupt", [name, sign_in.return_to], now)
     site = request.site
@@ -116,7 +117,7 @@ def answer(app: Deployment, request: Request, now: float) -> Flow[Reply]:
 def _ticket(app: Deployment, text: str, now: float) -> tuple[str, str]:
     payload = app.seals.unsign("interrupt", text, within=_WAS_HERE_SECONDS, now=now)
     if payload is None:
-        raise Refused("interrupt_unknown", "this question does not belong to a sign-in of yours")
+        raise Refused("interrupt_unknown", "this question does not belong to a sign-in of yours", retry=True)
     return str(payload[0]), str(payload[1])
 
 
@@ -151,6 +152,38 @@ def _user_name(sign_in: sessions.SignIn) -> str:
         if isinstance(value, str) and value.strip():
             return value
     return sign_in.subject
+
+
+# A sign-out at the issuer reaches a sign-in that waits here, too: the issuer's name of its session leads to it.
+
+
+def _waiting_key(sid: str, place: int) -> bytes:
+    return key_of(f"waiting {place} {encode(sid.encode())}")
+
+
+def _name_waiting(sign_in: sessions.SignIn, key: bytes, until: int) -> Flow[None]:
+    note = json.dumps([sign_in.issuer, encode(key)]).encode()
+    for sid in sign_in.sids:
+        if sid == sign_in.subject:
+            continue  # it is no secret, so as with sessions it ends nothing
+        for place in range(cookies.MOST_PENDING):
+            if (yield PutTicket(_waiting_key(sid, place), note, until)):
+                break
+
+
+def forget_named(sid: str, issuer: str | None) -> Flow[bool]:
+    """For a front-channel logout: what waits in that session of the issuer waits no more. Whether there was any."""
+    ended = False
+    for place in range(cookies.MOST_PENDING):
+        note = yield ReadTicket(_waiting_key(sid, place))
+        if note is None:
+            continue
+        of, key = json.loads(note)
+        if issuer in (None, of):
+            yield TakeTicket(decode(key))
+            yield TakeTicket(_waiting_key(sid, place))
+            ended = True
+    return ended
 
 
 def forget_waiting(request: Request) -> Flow[list[str]]:

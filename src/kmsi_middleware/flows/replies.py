@@ -10,7 +10,7 @@ from typing import Any
 
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, kind_of
-from ..rules.targets import login_url
+from ..rules.targets import login_url, return_target
 from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import EndReason
@@ -107,6 +107,7 @@ def refused(app: Deployment, request: Request, now: float, error: Refused) -> Re
         code=error.code,
         title="That did not work",
         message=sentence(error.detail),
+        retry_to=f"{request.site.root}/" if error.retry else None,
     )
 
 
@@ -131,6 +132,10 @@ def signed_out_answer(app: Deployment, request: Request, reason: EndReason | Non
     kind = kind_of(request)
     # A posted form or a script's fetch can't be repeated from here: the person goes back to where it came from.
     target = request.target if request.method == "GET" and kind is Kind.PAGE else _page_of(request)
+    try:
+        target = return_target(target, request.site, app.prefix)
+    except Refused:
+        target = f"{request.site.root}/"
     url = login_url(request.site, app.prefix, target)
     challenge = ("www-authenticate", f'Cookie realm="{app.settings.cookie_name}"')
     if kind is Kind.PAGE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 from ..rules import cookies, lifetimes
@@ -25,9 +25,9 @@ class Found:
     """What a request's cookies lead to: a session, or the reason why there is none any more."""
 
     session: Session | None = None
-    token: str = ""
+    token: str = field(default="", repr=False)
     until: int = 0
-    set_cookies: tuple[str, ...] = ()
+    set_cookies: tuple[str, ...] = field(default=(), repr=False)
     ended: EndReason | None = None
 
 
@@ -79,10 +79,10 @@ class SignIn:
     """A sign-in whose ID token was checked: all that a session is made from. JSON-able, to wait in a ticket."""
 
     issuer: str
-    claims: Mapping[str, Any]
-    sids: tuple[str, ...]
+    claims: Mapping[str, Any] = field(repr=False)
+    sids: tuple[str, ...] = field(repr=False)
     auth_time: int | None
-    tokens: Mapping[str, str]
+    tokens: Mapping[str, str] = field(repr=False)
     return_to: str
     correlation_id: str
     risk: Risk | None = None

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..rules import cookies, kmsi
+from ..rules.navigation import Kind, kind_of
 from ..rules.oidc import authorization, id_token, tokens
 from ..rules.oidc.authorization import Secrets, Transaction
 from ..rules.oidc.discovery import Provider
@@ -85,7 +86,10 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     prompts = set(prompt.split())
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise Refused("bad_prompt", f"prompt can be {', '.join(sorted(PROMPTS))}")
-    if not prompt:
+    if kind_of(request) is not Kind.NAVIGATION:
+        return replies.signed_out_answer(app, request, None)
+    # Another site's link may start a sign-in, but not replace the session that there is.
+    if not prompt or request.header("sec-fetch-site").lower() == "cross-site":
         found = yield from sessions.find(app, request, now)
         if found.session is not None:
             return replies.redirect(target, cookies=found.set_cookies)
@@ -120,12 +124,12 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         opened = app.seals.open("form_post", parameters["ticket"], within=BOUNCE_SECONDS, now=now)
         if opened is None:
             yield CountUnmatched("callback", request.client_address)
-            raise Refused("sign_in_late", "this sign-in took too long, or was started elsewhere")
+            raise Refused("sign_in_late", "this sign-in took too long, or was started elsewhere", retry=True)
         parameters = opened
     transaction = authorization.opened_state(parameters.get("state", ""), app.seals, now)
     if transaction is None:
         yield CountUnmatched("callback", request.client_address)
-        raise Refused("state_unknown", "this sign-in was not started here, or too long ago")
+        raise Refused("state_unknown", "this sign-in was not started here, or too long ago", retry=True)
     if not transaction.prompt:
         found = yield from sessions.find(app, request, now)
         if found.session is not None:  # rule 3
@@ -141,8 +145,10 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         return _failed(app, request, now, transaction, Refused("sign_in_used", "this sign-in was already completed"))
     try:
         return (yield from _complete(app, request, now, transaction, secrets, parameters))
-    except (ProtocolError, Unavailable) as error:
-        yield log.failure(app, request, now, transaction.correlation_id, error)
+    except (Refused, Unavailable) as error:
+        # Who starts sign-ins only to let them fail must not fill the log with it.
+        if (yield CountUnmatched("failed sign-in", request.client_address)):
+            yield log.failure(app, request, now, transaction.correlation_id, error)
         return _failed(app, request, now, transaction, error)
 
 

@@ -13,10 +13,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ..rules import cookies
 from ..rules.navigation import is_from_this_origin, is_plain_navigation
 from ..rules.oidc import logout
 from ..rules.oidc.discovery import Provider, origin_of
+from ..rules.oidc.id_token import LONGEST_SID
+from ..rules.seals import key_of
 from ..rules.targets import login_url, return_target
 from ..vocabulary.effects import CountUnmatched, EndSession, FindSessions, Flow, GetProvider, MayTry
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused
@@ -25,8 +29,12 @@ from ..vocabulary.session import Session
 from . import forms, interrupt, replies, sessions
 from .deployment import Deployment
 
+# Sent twice: the page that a person signs out from is kept for the back button only once it was left for the issuer.
+FORGET_PAGES = ("clear-site-data", '"cache"')
 RETURN_SECONDS = 3_600
 ASK_SECONDS = 3_600
+UNGUESSABLE = 20
+"""Characters of a ``sid`` from which on trying is hopeless; GUIDs have 36."""
 
 
 def sign_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -39,8 +47,10 @@ def sign_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         target = given.get("post_logout_redirect_uri", asked or "")
     else:
         target = forms.query(request).get("post_logout_redirect_uri", "")
-    if target:
-        target = return_target(target, request.site, app.prefix)
+    try:
+        target = return_target(target, request.site, app.prefix) if target else ""
+    except Refused:
+        target = ""  # a page that we don't go to is no reason to leave anybody signed in
     found = yield from sessions.find(app, request, now, extend=False)
     if request.method != "POST" and not is_plain_navigation(request):
         return (yield from _ask(app, request, now, found.session, target))
@@ -70,12 +80,17 @@ def _ask(app: Deployment, request: Request, now: float, session: Session | None,
 def _end(app: Deployment, request: Request, now: float, found: sessions.Found, target: str) -> Flow[Reply]:
     session = found.session
     id_token, claims = "", {}
+    for token in cookies.session_tokens(request.header("cookie"), request.site):
+        yield EndSession(key_of(token), "signed_out")
     if session is not None:
-        yield EndSession(session.key, "signed_out")
         id_token, claims = sessions.tokens_of(session, found.token).get("id_token", ""), dict(session.claims)
-    waiting = yield from interrupt.forget_waiting(request)
-    gone = (cookies.clear_cookie(request.site, ""), *waiting, *interrupt.forget_yes(app, request, now))
-    headers = (("clear-site-data", '"cache"'),)
+    gone = (
+        cookies.clear_cookie(request.site, ""),
+        # Nor may what another tab has begun sign in whoever sits down here next.
+        *(yield from interrupt.forget_waiting(request)),
+        *cookies.clear_all(request.header("cookie"), request.site, cookies.TRANSACTION),
+        *interrupt.forget_yes(app, request, now),
+    )
     still, url = "", None
     try:
         provider: Provider = yield GetProvider(request.site.issuer)
@@ -94,7 +109,7 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
     if url is None:
         state = app.seals.seal("signed_out", {"to": target, "still": still}, now)
         url = f"{request.site.root}{app.prefix}/logged-out?state={state}"
-    return replies.redirect(url, cookies=gone, headers=headers)
+    return replies.redirect(url, cookies=gone, headers=(FORGET_PAGES,))
 
 
 def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -103,13 +118,15 @@ def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         state = forms.query(request).get("state", "")
     except Refused:
         state = ""
-    kept = app.seals.open("signed_out", state, within=RETURN_SECONDS, now=now) or {"to": "", "still": ""}
+    returned = app.seals.open("signed_out", state, within=RETURN_SECONDS, now=now)
+    kept = returned or {"to": "", "still": ""}
+    headers = (FORGET_PAGES,) if returned else ()
     found = yield from sessions.find(app, request, now, extend=False)
     home = f"{request.site.root}/"
     if found.session is not None:
         return replies.redirect(home)  # signed in again meanwhile: to say otherwise would be untrue
     if kept["to"] and not kept["still"]:
-        return replies.redirect(kept["to"])
+        return replies.redirect(kept["to"], headers=headers)
     host = origin_of(request.site.issuer).partition("://")[2]
     sentences = {
         "": [],
@@ -126,7 +143,7 @@ def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         "still_signed_in": sentences[kept["still"]],
         "login_url": login_url(request.site, app.prefix, home),
     }
-    return replies.page(200, Page("logged_out.html", context))
+    return replies.page(200, Page("logged_out.html", context), headers=headers)
 
 
 def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -136,10 +153,14 @@ def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     except Refused:
         given = {"sid": ""}
     found = yield from sessions.find(app, request, now, extend=False)
-    ended = yield from _end_in_frame(request, given, found.session)
+    ended: set[bytes] = set()
+    if "sid" in given:
+        ended = yield from _end_named(request, given["sid"], given.get("iss"), found.session)
     # Only now, because the issuer may be slow, and its page may not wait for the frame.
     origins = yield from forms.provider_origins(request)
     allowed = dict.fromkeys((origin_of(request.site.issuer), *origins, *app.settings.frame_ancestors))
+    if not given:
+        ended = yield from _end_mine(request, found.session, allowed)
     gone = (cookies.clear_cookie(request.site, ""),) if found.session and found.session.key in ended else ()
     policy = f"default-src 'none'; frame-ancestors {' '.join(allowed)}"
     headers = (
@@ -153,28 +174,36 @@ def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     return Reply(200, headers, b"<!doctype html><title>Signed out</title>")
 
 
-def _end_in_frame(request: Request, given: dict[str, str], mine: Session | None) -> Flow[set[bytes]]:
+def _end_mine(request: Request, mine: Session | None, allowed: Container[str]) -> Flow[set[bytes]]:
+    """A call without parameters. The key of the session that ended."""
+    referer = request.header("referer")
+    if mine is None or request.header("sec-fetch-dest").lower() != "iframe":
+        return set()
+    if referer and origin_of(referer) not in allowed:
+        return set()  # our cookies travel within a site, so a sibling of ours could frame us as well
+    yield EndSession(mine.key, "front_channel")
+    return {mine.key}
+
+
+def _end_named(request: Request, sid: str, issuer: str | None, mine: Session | None) -> Flow[set[bytes]]:
     """Rule 4. The keys of the sessions that ended."""
     ended: set[bytes] = set()
-    if "sid" not in given and "iss" not in given:
-        if mine is not None and request.header("sec-fetch-dest").lower() == "iframe":
-            yield EndSession(mine.key, "front_channel")
-            ended.add(mine.key)
-        return ended
-    sid, issuer = given.get("sid", ""), given.get("iss")
-    address = request.client_address
-    if not sid or len(sid) > 2_048:
+    if not 0 < len(sid) <= LONGEST_SID:
         return ended
     if mine is not None and sid in mine.sids and issuer in (None, mine.issuer):
         yield EndSession(mine.key, "front_channel")
         ended.add(mine.key)
-    if not (yield MayTry("frontchannel-logout", address)):
+    # One that nobody can guess is looked up always: else whoever shares an address could keep others signed in.
+    if len(sid) < UNGUESSABLE and not (yield MayTry("frontchannel-logout", request.client_address)):
         return ended
-    named = yield FindSessions(sid, issuer)
-    for session in named:
-        if session.subject != sid:
-            yield EndSession(session.key, "front_channel")
-            ended.add(session.key)
-    if not ended:
-        yield CountUnmatched("frontchannel-logout", address)
+    # Some issuers do not encode what they send, and then a + arrives as a blank.
+    for name in dict.fromkeys((sid, sid.replace(" ", "+"))):
+        for session in (yield FindSessions(name, issuer)):
+            if session.subject != name:
+                yield EndSession(session.key, "front_channel")
+                ended.add(session.key)
+        waited = yield from interrupt.forget_named(name, issuer)
+        if ended or waited:
+            return ended
+    yield CountUnmatched("frontchannel-logout", request.client_address)
     return ended

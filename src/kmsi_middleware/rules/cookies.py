@@ -93,6 +93,12 @@ def clear_cookie(site: Site, suffix: str) -> str:
     return f"{site.cookie_name}{suffix}=; Path=/; {gone}; HttpOnly; SameSite=Lax{secure}"
 
 
+def clear_all(header: str, site: Site, kind: str) -> list[str]:
+    """Set-Cookie values that remove every cookie of a kind."""
+    names = dict.fromkeys(name for name, _ in ours(header, site) if name.startswith(site.cookie_name + kind))
+    return [clear_cookie(site, name[len(site.cookie_name) :]) for name in names]
+
+
 def as_headers(cookies: Iterable[str]) -> Sequence[tuple[str, str]]:
     """Set-Cookie headers."""
     return [("set-cookie", cookie) for cookie in cookies]

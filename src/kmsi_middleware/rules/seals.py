@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 
+TOLERANCE = 60
+"""Seconds that something may seem to come from the future: clocks are set back, and differ between machines."""
+
 Dice = Callable[[int], bytes]
 """So many random bytes, from the operating system."""
 
@@ -80,7 +83,7 @@ class Seals:
     def unsign(self, purpose: str, text: str, *, within: int, now: float) -> Any | None:
         """What was signed at most ``within`` seconds ago, or ``None``."""
         try:
-            return self._serializer(purpose, now).loads(text, max_age=within)
+            return self._serializer(purpose, now + TOLERANCE).loads(text, max_age=within + TOLERANCE)
         except BadData:
             return None
 
@@ -101,7 +104,7 @@ class Seals:
                 at, payload = json.loads(cipher.decrypt(raw[:12], raw[12:], purpose.encode()))
             except (InvalidTag, ValueError):
                 continue
-            return dict(payload) if 0 <= now - at <= within else None
+            return dict(payload) if -TOLERANCE <= now - at <= within else None
         return None
 
     def _keys(self, purpose: str) -> list[AESGCM]:

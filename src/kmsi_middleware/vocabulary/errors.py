@@ -34,10 +34,12 @@ class SettingsError(KMSIError):
 
 
 class Refused(KMSIError):
-    """A hostile, broken or late request. ``status`` is the HTTP status that it deserves."""
+    """A hostile, broken or late request. ``status`` is the HTTP status that it deserves; ``retry``: whether the
+    person is offered to sign in."""
 
-    def __init__(self, code: str, detail: str, *, status: int = 400) -> None:
+    def __init__(self, code: str, detail: str, *, status: int = 400, retry: bool = False) -> None:
         self.code = code
+        self.retry = retry
         self.detail = detail
         self.status = status
         super().__init__(f"{code}: {detail}")

@@ -39,13 +39,13 @@ class Request:
     site: Site
     method: str
     path: str
-    query: str
-    headers: Mapping[str, str]
+    query: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     """Names in lower case. Of a header that came twice, the values are joined by ``, `` (``; `` for cookies)."""
-    target: str = "/"
+    target: str = field(default="/", repr=False)
     """Path and query as the browser asked for them: raw, with the root path."""
     client_address: str = ""
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     websocket: bool = False
 
     def header(self, name: str) -> str:
@@ -57,7 +57,7 @@ class Page:
     """One of our pages: a template's name and what it shows."""
 
     name: str
-    context: Mapping[str, Any]
+    context: Mapping[str, Any] = field(repr=False)
     form_action: Sequence[str] = ("'self'",)
     frame_ancestors: Sequence[str] = ("'none'",)
 
@@ -67,8 +67,8 @@ class Reply:
     """Our own answer, instead of the app's."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
     page: Page | None = None
 
 
@@ -77,9 +77,7 @@ class Forward:
     """Let the app answer, with ``session`` (or anonymously)."""
 
     session: Session | None = None
-    set_cookies: tuple[str, ...] = ()
-    protected: bool = True
-    """Whether the reply may not be kept by shared caches."""
+    set_cookies: tuple[str, ...] = field(default=(), repr=False)
     until: int = 0
     """Up to which instant a request like this one is forwarded with this very session and nothing to do."""
     refusal: Reply | None = None
@@ -95,7 +93,7 @@ class HttpRequest:
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
 
 

@@ -110,7 +110,8 @@ def test_a_state_brings_its_transaction_back() -> None:
         (3_599, True),
         (3_600, True),
         (3_601, False),
-        (-1, False),
+        (-60, True),
+        (-61, False),
     ],
 )
 def test_a_state_is_good_for_an_hour(after: int, good: bool) -> None:

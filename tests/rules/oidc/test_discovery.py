@@ -163,7 +163,14 @@ BAD_URLS: list[Any] = [
 @pytest.mark.parametrize("url", GOOD_URLS)
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"])
 def test_https_anywhere_and_http_on_loopback(name: str, url: str) -> None:
-    assert getattr(check_discovery(changed(**{name: url}), ISSUER), name) == url
+    issuer = ISSUER if url.startswith("https:") else "http://127.0.0.1:8400"
+    assert getattr(check_discovery(changed(**{"issuer": issuer, name: url}), issuer), name) == url
+
+
+def test_an_issuer_elsewhere_does_not_lead_to_what_listens_here() -> None:
+    with pytest.raises(ProtocolError) as refused:
+        check_discovery(changed(jwks_uri="http://127.0.0.1:9200/keys"), ISSUER)
+    assert refused.value.code == "discovery_invalid"
 
 
 @pytest.mark.parametrize("url", BAD_URLS)

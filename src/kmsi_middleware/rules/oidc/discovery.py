@@ -74,7 +74,7 @@ def check_discovery(response: HttpResponse, issuer: str) -> Provider:
         url = document.get(name)
         if url is None and not required:
             return None
-        if not isinstance(url, str) or not is_acceptable_url(url):
+        if not isinstance(url, str) or not is_acceptable_url(url, plain=issuer.startswith("http:")):
             raise ProtocolError("discovery_invalid", f"the provider's metadata has no usable {name}", status=502)
         return url
 
@@ -102,8 +102,11 @@ def _is_issuer(named: object, configured: str) -> bool:
     return False
 
 
-def is_acceptable_url(url: str) -> bool:
-    """https, or http on loopback; a host; no credentials, no fragment."""
+def is_acceptable_url(url: str, *, plain: bool = True) -> bool:
+    """https, or where ``plain`` allows it, http on loopback; a host; no credentials, no fragment.
+
+    An issuer elsewhere must not lead us to what listens on this machine, so only one of this machine is ``plain``.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -114,7 +117,7 @@ def is_acceptable_url(url: str) -> bool:
         return False
     if any(c <= " " or c == "\\" for c in url):
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(parts.hostname))
+    return parts.scheme == "https" or (plain and parts.scheme == "http" and is_loopback_host(parts.hostname))
 
 
 def json_object(response: HttpResponse, code: str) -> dict[str, Any]:
