@@ -89,10 +89,15 @@ def test_a_peer_that_is_not_loopback_is_refused(open_idp: EmbeddedIdP, client: t
 
 
 @pytest.mark.parametrize(
-    "header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"]
+    "header",
+    ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via", "CF-Connecting-IP"],
 )
 def test_a_request_through_a_proxy_is_refused(open_idp: EmbeddedIdP, header: str) -> None:
     assert status_of(open_idp, headers={header: "127.0.0.1"}) == 403
+
+
+def test_http_1_0_is_refused_because_nginx_speaks_it_to_its_upstreams(open_idp: EmbeddedIdP) -> None:
+    assert status_of(open_idp, http_version="1.0") == 403
 
 
 def test_two_hosts_are_refused(open_idp: EmbeddedIdP) -> None:

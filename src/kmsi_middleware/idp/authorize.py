@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response
 from . import pages
 from .config import App, User, origin_of
 from .provider import SCOPES, CodeGrant, OAuth2Error, OAuthRequest, Provider
-from .site import Refused, Site, Visit, form, own_form, parameters
+from .site import Refused, Site, Visit, form, own_form, parameters, stale
 
 _EXPLANATIONS = {
     "openid": "Know who you are",
@@ -75,7 +75,7 @@ async def sign_in(site: Site, request: Request) -> Response:
     ticket = values.get("ticket", "")
     pending = site.store.find_ticket("sign_in", visit.browser, ticket)
     if pending is None:
-        raise _stale()
+        raise stale(visit)
     user = _authenticate(site, values)
     if user is None:
         ask = _known(site, pending)
@@ -92,20 +92,12 @@ async def consent(site: Site, request: Request) -> Response:
     visit = Visit(site, request)
     pending = site.store.find_ticket("consent", visit.browser, values.get("ticket", ""))
     if pending is None or visit.user is None or visit.user.username != pending["username"]:
-        raise _stale()
+        raise stale(visit)
     ask = _known(site, pending["values"])
     if values.get("consent") != "allow":
         return visit.finish(_deliver(site, ask, _error(Denied("access_denied", "The person did not consent"))))
     site.store.save_consent(visit.user.username, ask.app.client_id, ask.scopes)
     return visit.finish(_proceed(visit, pending["values"], signed_in=True, consented=True))
-
-
-def _stale() -> Refused:
-    return Refused(
-        "page_expired",
-        "It is too old, or belongs to another browser. Go back to the app and start again.",
-        title="This page is no longer good",
-    )
 
 
 def _known(site: Site, values: dict[str, str]) -> Ask:

@@ -169,6 +169,7 @@ def _scope_from(environ: dict[str, Any]) -> Scope:
         str(environ.get("QUERY_STRING", "")).encode("latin-1"),
         headers,
     )
+    scope["http_version"] = str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")).rpartition("/")[2]
     if peer := environ.get("REMOTE_ADDR"):
         scope["client"] = (str(peer), 0)
     return scope

@@ -1,9 +1,12 @@
 """The embedded provider is for one's own machine: every request must have come from it and be meant for it.
 
-Refused is a request with a header that a proxy adds; with a Host that is not loopback (which also stops DNS
-rebinding); from a peer that is not loopback; and one whose peer is unknown (a Unix socket has a proxy in
-front). Only the in-process transports may leave the peer out. They mark their requests with an object that no
-server can put into a scope.
+Refused is a request with a header that a proxy adds, or in HTTP/1.0, which only proxies speak; with a Host that is
+not loopback (which also stops DNS rebinding); from a peer that is not loopback; and one whose peer is unknown (a
+Unix socket has a proxy in front). Only the in-process transports may leave the peer out. They mark their requests
+with an object that no server can put into a scope.
+
+A proxy on this very machine that hides itself completely (no header, HTTP/1.1, the upstream's Host) can't be told
+from a browser: never put one in front of an app that runs with the embedded provider.
 """
 
 from __future__ import annotations
@@ -15,7 +18,17 @@ from starlette.types import Scope
 
 IN_PROCESS = "kmsi_middleware.idp.in_process"
 _MARK = object()
-_PROXY_HEADERS = (b"forwarded", b"x-real-ip", b"via")
+_PROXY_HEADERS = (
+    b"forwarded",
+    b"via",
+    b"x-real-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"cf-connecting-ip",
+    b"fly-client-ip",
+    b"true-client-ip",
+)
+_PROXY_PREFIXES = (b"x-forwarded", b"x-original-", b"x-envoy-")
 
 
 def mark_in_process(scope: Scope) -> None:
@@ -55,10 +68,13 @@ def check_issuer(issuer: str) -> None:
 
 def refusal(scope: Scope) -> str | None:
     """Why this request is refused, in words for a developer; ``None`` when it is not."""
+    if scope.get("http_version") == "1.0":
+        # No browser speaks it, but nginx does towards its upstreams, and may tell nothing else about itself.
+        return "the request came through a proxy (it is HTTP/1.0)"
     hosts = []
     for name, value in scope["headers"]:
         name = name.lower()
-        if name in _PROXY_HEADERS or name.startswith(b"x-forwarded"):
+        if name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIXES):
             return f"the request came through a proxy (it has the header {name.decode('latin-1')})"
         if name == b"host":
             hosts.append(value.decode("latin-1"))

@@ -25,7 +25,7 @@ from starlette.responses import RedirectResponse, Response
 from . import pages
 from .config import App, origin_of
 from .provider import OAuth2Error, OAuthRequest, Provider
-from .site import Refused, Site, Visit, form, own_form, parameters
+from .site import Refused, Site, Visit, form, own_form, parameters, stale
 from .store import SignIn
 
 FRAME_SECONDS = 2
@@ -66,11 +66,7 @@ async def sign_out(site: Site, request: Request) -> Response:
     visit = Visit(site, request)
     pending = site.store.find_ticket("sign_out", visit.browser, values.get("ticket", ""))
     if pending is None or values.get("sign_out") != "yes":
-        raise Refused(
-            "page_expired",
-            "It is too old, or belongs to another browser.",
-            title="This page is no longer good",
-        )
+        raise stale(visit)
     app = site.config.app(pending["client_id"]) if pending["client_id"] else None
     return visit.finish(_sign_out(visit, app, pending["redirect_uri"]))
 

@@ -61,6 +61,7 @@ class Visit:
         if self.session and not site.config.user(self.session.username):
             self.session = None
         self._browser = request.cookies.get(site.cookie_name("browser"))
+        self.brought_nothing = not self._browser
 
     @property
     def browser(self) -> str:
@@ -98,6 +99,21 @@ class Visit:
                 samesite="lax",
             )
         return response
+
+
+def stale(visit: Visit) -> Refused:
+    """What answers a page's form that can't be matched with what it was shown for."""
+    if visit.brought_nothing:
+        return Refused(
+            "page_expired",
+            "Signing in needs a cookie. Allow cookies for this site, then go back to the app and start again.",
+            title="Your browser did not keep our cookie",
+        )
+    return Refused(
+        "page_expired",
+        "It is too old, or belongs to another browser. Go back to the app and start again.",
+        title="This page is no longer good",
+    )
 
 
 def parameters(encoded: str) -> dict[str, str]:
