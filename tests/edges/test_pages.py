@@ -67,6 +67,48 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "error": "That is not the password.",
         "username": "megan",
         "users": [PERSON],
+        "devices_url": "/devices",
+        "device_name": "MEGAN-LAPTOP",
+    },
+    "idp_second_factor.html": {
+        "app_name": "Contoso",
+        "user_name": "Megan Bowen",
+        "action": "/second-factor",
+        "hidden": [("request", "request-4")],
+        "error": "That is not the code.",
+        "code": "123456",
+    },
+    "idp_devices.html": {
+        "action": "/devices",
+        "now": "4 March 2025, 05:06:07 UTC",
+        "devices": [
+            {
+                "id": "device-1",
+                "here": True,
+                "name": "MEGAN-LAPTOP",
+                "kind": "Joined, Windows, compliant",
+                "owner": "Megan Bowen",
+                "locked": False,
+                "second_factor": True,
+                "renewed": "4 March 2025, 01:02:03 UTC",
+                "expired": False,
+                "renewable_from": "4 March 2025, 05:02:03 UTC",
+                "events": [("lock", "Lock")],
+            },
+            {
+                "id": "device-2",
+                "here": False,
+                "name": "Megan’s phone",
+                "kind": "Registered, iOS, not managed",
+                "owner": "Megan Bowen",
+                "locked": False,
+                "second_factor": False,
+                "renewed": None,
+                "expired": False,
+                "renewable_from": None,
+                "events": [("native_app_sign_in", "Sign in to a native app")],
+            },
+        ],
     },
     "idp_consent.html": {
         "app_name": "Contoso",
@@ -362,6 +404,41 @@ def test_idp_sign_in_after_an_error() -> None:
 
 def test_idp_sign_in_without_people_to_try() -> None:
     assert len(read("idp_sign_in.html", users=[]).all("button")) == 1
+
+
+def test_idp_sign_in_tells_of_the_device() -> None:
+    page = read("idp_sign_in.html")
+    assert page.one("a", href="/devices")[1] == "Devices"
+    assert "This browser is on MEGAN-LAPTOP." in page.one("main")[1]
+    assert "no device that is known here" in read("idp_sign_in.html", device_name=None).one("main")[1]
+    assert read("idp_sign_in.html", devices_url=None).all("a") == []
+
+
+def test_idp_second_factor() -> None:
+    page = read("idp_second_factor.html", error=None)
+    code = page.one("input", name="code")[0]
+    assert (code["autocomplete"], code["inputmode"]) == ("one-time-code", "numeric")
+    assert "autofocus" in code
+    submit, pick = page.all("button")
+    assert "name" not in submit[0]
+    assert (pick[0]["name"], pick[0]["value"]) == ("pick", "123456")
+
+
+def test_idp_second_factor_after_an_error_and_without_the_code() -> None:
+    page = read("idp_second_factor.html", code=None)
+    assert page.one("p", role="alert")[1] == "That is not the code."
+    assert page.one("input", name="code")[0]["aria-describedby"] == "error"
+    assert "pick" not in [attributes.get("name") for attributes, _ in page.all("button")]
+
+
+def test_idp_devices() -> None:
+    page = read("idp_devices.html")
+    assert [text for _, text in page.all("h2")] == ["MEGAN-LAPTOP: this browser is on it", "Megan’s phone"]
+    assert [attributes["value"] for attributes, _ in page.all("button", name="event")] == [
+        *("lock", "leave", "native_app_sign_in", "use"),
+    ]
+    assert [attributes["value"] for attributes, _ in page.all("input", name="device")] == ["device-1", "device-2"]
+    assert "nobody yet" in page.one("main")[1]
 
 
 def test_idp_consent() -> None:

@@ -10,9 +10,10 @@ from kmsi_middleware.idp import App, ConfigError, IdPConfig, User, default_confi
 
 USER = '[[users]]\nusername = "a"\nname = "A"\n'
 APP = '[[apps]]\nclient_id = "x"\nredirect_uris = ["http://localhost:1/cb"]\n'
+DEVICE = '[[devices]]\nid = "d"\nname = "D"\nowner = "a"\n'
 
 
-def test_the_default_has_the_five_people_and_two_apps() -> None:
+def test_the_default_has_its_people_apps_and_devices() -> None:
     config = default_config()
     assert [user.name for user in config.users] == [
         "Mia Member",
@@ -20,6 +21,14 @@ def test_the_default_has_the_five_people_and_two_apps() -> None:
         "Rita Risk",
         "Sam Shared",
         "Iwa Integrated",
+        "Carl Contractor",
+        "Eve Emergency",
+    ]
+    assert all(user.second_factor and user.claims["groups"] for user in config.users)
+    assert [(device.name, device.join) for device in config.devices] == [
+        ("MIA-LAPTOP", "joined"),
+        ("SAM-DESK", "hybrid"),
+        ("Mia’s phone", "registered"),
     ]
     assert [app.client_id for app in config.apps] == ["starlette-app", "flask-app"]
     assert all(app.frontchannel_logout_uri for app in config.apps)
@@ -50,7 +59,7 @@ def test_a_file_becomes_users_and_apps(tmp_path: Path) -> None:
         ("", ["users = []", "one user at least"]),
         ("nonsense", ["not valid TOML"]),
         (USER + 'colour = "red"', ["[[users]] number 1, colour = 'red'", "known are username, name, password"]),
-        ("speed = 1\n" + USER, ["speed = 1", "known are tenant, show_passwords, [[users]], [[apps]]"]),
+        ("speed = 1\n" + USER, ["speed = 1", "known are tenant, show_passwords, [[users]], [[apps]], [[devices]]"]),
         ('[[users]]\nname = "A"\n', ["number 1, username is missing"]),
         (USER + '[[users]]\nusername = "b"\n', ["number 2, name is missing"]),
         (USER + 'acct = "guest"', ["acct = 'guest'", "0 (member) or 1 (guest)"]),
@@ -63,6 +72,17 @@ def test_a_file_becomes_users_and_apps(tmp_path: Path) -> None:
         ("show_passwords = 1\n" + USER, ["show_passwords = 1", "true or false"]),
         (USER + '[[apps]]\nclient_id = "x"\n', ["[[apps]] number 1, redirect_uris is missing"]),
         (USER + '[[apps]]\nclient_id = "x"\nredirect_uris = []\n', ["redirect_uris = []", "one URI at least"]),
+        (USER + "second_factor = 123456", ["second_factor = 123456", "must be a text"]),
+        (USER + 'claims = { acrs = ["c1"] }', ["claims.acrs", "choose another name"]),
+        (USER + APP + 'auth_time = "sometimes"', ["auth_time = 'sometimes'", "always, never, stale"]),
+        (USER + APP + 'step_up = "no"', ["step_up = 'no'", "true or false"]),
+        (USER + '[[devices]]\nid = "d"\nname = "D"\n', ["[[devices]] number 1, owner is missing"]),
+        (USER + DEVICE + 'join = "workgroup"', ["join = 'workgroup'", "joined, hybrid, registered"]),
+        (USER + DEVICE + 'is_compliant = "yes"', ["is_compliant = 'yes'", "or left out"]),
+        (USER + DEVICE + "properties = { isCompliant = true }", ["properties.isCompliant", "a key of its own"]),
+        (USER + DEVICE + "properties = 1", ["properties = 1", "Graph's property names"]),
+        (USER + DEVICE + DEVICE, ["id = 'd'", "is there twice"]),
+        (USER + DEVICE.replace('"a"', '"b"'), ["owner = 'b'", "one of the users"]),
         (USER + APP + 'require_consent = "yes"', ["require_consent = 'yes'", "true or false"]),
         (USER + APP + 'frontchannel_logout_uri = "http://localhost:2/fc"', ["origin of one of the redirect_uris"]),
         (USER + APP + 'frontchannel_logout_uri = "/fc"', ["origin of one of the redirect_uris"]),
@@ -128,4 +148,4 @@ def test_with_app_replaces_the_app_of_the_same_name() -> None:
 
 def test_a_secret_is_not_shown() -> None:
     assert "hush" not in repr(App("x", ("/cb",), client_secret="hush"))
-    assert "hush" not in repr(User("a", "A", password="hush"))
+    assert "hush" not in repr(User("a", "A", password="hush", second_factor="hush"))

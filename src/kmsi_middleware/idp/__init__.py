@@ -2,24 +2,28 @@
 
 It shares no token code with the relying party, so that the two can't agree on a mistake. Where to find what:
 
-========== ===========================================================================
-app        the ASGI application, its endpoints, discovery
-authorize  the authorization endpoint, the sign-in page, consent
-bridge     reaching it within the process, and from WSGI
-config     users and apps, from TOML
-loopback   who may talk to it
-pages      templates and their Content-Security-Policy
-provider   the protocol, on Authlib
-serve      ``kmsi idp``
-sign_out   sign-out, and telling the apps
-site       one request's view: issuer, cookies, parameters
-store      what it remembers, in SQLite
-========== ===========================================================================
+====================== ===========================================================================
+app                    the ASGI application, its endpoints, discovery
+authorize              the authorization endpoint, the sign-in page, consent
+bridge                 reaching it within the process, and from WSGI
+config                 users, apps and devices, from TOML
+device_store           what it remembers of devices
+devices                the page on which things happen to devices, and signing in by one
+loopback               who may talk to it
+pages                  templates and their Content-Security-Policy
+primary_refresh_token  when a device's token is renewed, and what it answers for
+provider               the protocol, on Authlib
+serve                  ``kmsi idp``
+sign_out               sign-out, and telling the apps
+site                   one request's view: issuer, cookies, parameters
+step_up                authentication contexts, and the second factor that they ask for
+store                  what it remembers, in SQLite
+====================== ===========================================================================
 """
 
 from __future__ import annotations
 
 from .app import EmbeddedIdP
-from .config import App, ConfigError, IdPConfig, User, default_config, load_config
+from .config import App, ConfigError, Device, IdPConfig, User, default_config, load_config
 
-__all__ = ["App", "ConfigError", "EmbeddedIdP", "IdPConfig", "User", "default_config", "load_config"]
+__all__ = ["App", "ConfigError", "Device", "EmbeddedIdP", "IdPConfig", "User", "default_config", "load_config"]

@@ -15,12 +15,14 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from . import bridge, pages
-from .authorize import authorize, consent, sign_in
+from .authorize import authorize, consent, second_factor, sign_in
 from .config import IdPConfig, default_config
+from .devices import devices
 from .loopback import check_issuer, refusal
 from .provider import AUTH_METHODS, CLAIMS, SCOPES, OAuth2Error, OAuthRequest, Provider
 from .sign_out import end_session, sign_out
 from .site import Refused, Site, form
+from .step_up import CONTEXTS
 from .store import Store
 
 Endpoint = Callable[[Site, Request], Awaitable[Response]]
@@ -47,7 +49,8 @@ async def discovery(site: Site, _request: Request) -> Response:
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "claims_supported": CLAIMS,
-        "claims_parameter_supported": False,
+        "claims_parameter_supported": True,
+        "acr_values_supported": CONTEXTS,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": True,
@@ -95,7 +98,9 @@ ENDPOINTS: dict[str, tuple[list[str], Endpoint]] = {
     "/jwks": (["GET"], jwks),
     "/authorize": (["GET", "POST"], authorize),
     "/sign-in": (["POST"], sign_in),
+    "/second-factor": (["POST"], second_factor),
     "/consent": (["POST"], consent),
+    "/devices": (["GET", "POST"], devices),
     "/token": (["POST"], token),
     "/userinfo": (["GET", "POST"], userinfo),
     "/end-session": (["GET", "POST"], end_session),

@@ -1,4 +1,4 @@
-"""The authorization endpoint and its two pages, sign-in and consent (OpenID Connect Core, section 3.1.2).
+"""The authorization endpoint and its pages: sign-in, second factor, consent (OpenID Connect Core, section 3.1.2).
 
 Rules:
 
@@ -8,6 +8,7 @@ Rules:
    browser's cookie. A ticket lives ten minutes and may be answered again, so that a double click, a reload
    and the back button are harmless; codes are single use.
 3. What answers a form post redirects with 303 (RFC 9700, section 4.12).
+4. A sign-in that is exactly ``max_age`` old is too old, so that an hour is over when it is over.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from . import pages
+from . import pages, step_up
 from .config import App, User, origin_of
+from .devices import sign_in_by_device
 from .provider import SCOPES, CodeGrant, OAuth2Error, OAuthRequest, Provider
 from .site import Refused, Site, Visit, form, own_form, parameters, stale
 
@@ -58,6 +60,15 @@ class Ask:
     def scopes(self) -> list[str]:
         return [scope for scope in SCOPES if scope in self.values.get("scope", "").split()]
 
+    @property
+    def wanted(self) -> step_up.Wanted:
+        """Raises :class:`.step_up.Malformed`."""
+        return step_up.wanted(self.values) if self.app.step_up else step_up.Wanted()
+
+    @property
+    def max_age(self) -> int | None:
+        return int(self.values["max_age"]) if "max_age" in self.values and self.app.auth_time != "stale" else None
+
 
 async def authorize(site: Site, request: Request) -> Response:
     """GET and POST. A POST is sent on as a GET: browsers send no Lax cookies with a cross-site form post."""
@@ -73,24 +84,43 @@ async def sign_in(site: Site, request: Request) -> Response:
     values = await own_form(request, site)
     visit = Visit(site, request)
     ticket = values.get("ticket", "")
-    pending = site.store.find_ticket("sign_in", visit.browser, ticket)
+    pending = visit.ticket("sign_in", ticket)
     if pending is None:
         raise stale(visit)
     user = _authenticate(site, values)
+    ask = _known(site, pending)
     if user is None:
-        ask = _known(site, pending)
         username = values.get("username", "")
         error = "That username and password don’t belong together. Please try again."
-        return visit.finish(_sign_in_page(site, ask, ticket, username, error))
+        return visit.finish(_sign_in_page(visit, ask, ticket, username, error))
+    if step_up.needs_code(user, ask.wanted):
+        return visit.finish(_ask_for_code(visit, ask, user))
     visit.sign_in(user)
     return visit.finish(_proceed(visit, pending, signed_in=True))
+
+
+async def second_factor(site: Site, request: Request) -> Response:
+    """What the page that asks for the code posts."""
+    values = await own_form(request, site)
+    visit = Visit(site, request)
+    ticket = values.get("ticket", "")
+    pending = visit.ticket("second_factor", ticket)
+    user = site.config.user(pending["username"]) if pending else None
+    if pending is None or user is None or user.second_factor is None:
+        raise stale(visit)
+    code = values.get("pick") or values.get("code", "")
+    if not hmac.compare_digest(user.second_factor.encode(), code.strip().encode()):
+        ask = _known(site, pending["values"])
+        return visit.finish(_code_page(site, ask, ticket, user, "That is not the code. Please try again."))
+    visit.sign_in(user, step_up.amr_with_code(user))
+    return visit.finish(_proceed(visit, pending["values"], signed_in=True))
 
 
 async def consent(site: Site, request: Request) -> Response:
     """What the consent page posts."""
     values = await own_form(request, site)
     visit = Visit(site, request)
-    pending = site.store.find_ticket("consent", visit.browser, values.get("ticket", ""))
+    pending = visit.ticket("consent", values.get("ticket", ""))
     if pending is None or visit.user is None or visit.user.username != pending["username"]:
         raise stale(visit)
     ask = _known(site, pending["values"])
@@ -138,6 +168,11 @@ def _validate(provider: Provider, ask: Ask) -> CodeGrant:
     if not (max_age.isascii() and max_age.isdigit() and len(max_age) < 12):
         raise Denied("invalid_request", "max_age must be a number of seconds")
     try:
+        if ask.wanted.unmet:
+            raise Denied("unmet_authentication_requirements", "No essential acr that is known here: c1 to c99 are")
+    except step_up.Malformed as error:
+        raise Denied("invalid_request", str(error)) from error
+    try:
         request = OAuthRequest("GET", values, {})
         grant: CodeGrant = provider.get_authorization_grant(request)
         grant.validate_authorization_request()
@@ -153,29 +188,40 @@ def _proceed(visit: Visit, values: dict[str, str], *, signed_in: bool = False, c
     provider = Provider(site)
     try:
         grant = _validate(provider, ask)
-        if not signed_in and _must_sign_in(visit, provider, ask):
-            if user := _integrated(site, ask):
-                visit.sign_in(user)
+        wanted = ask.wanted
+        if not signed_in and not ask.prompts & {"login", "select_account"}:
+            sign_in_by_device(visit, login_hint=values.get("login_hint"), max_age=ask.max_age)
+        if not signed_in and _must_sign_in(visit, provider, ask, wanted):
+            integrated = _integrated(site, ask)
+            if integrated and not step_up.needs_code(integrated, wanted):
+                visit.sign_in(integrated)
             elif "none" in ask.prompts:
-                raise Denied("login_required", "The person is not signed in")
+                raise Denied("login_required", "The person is not signed in, or not as the request wants it")
+            elif integrated:
+                return _ask_for_code(visit, ask, integrated)
             else:
                 ticket = site.store.open_ticket("sign_in", visit.browser, values)
-                return _sign_in_page(site, ask, ticket, values.get("login_hint", ""), None)
+                return _sign_in_page(visit, ask, ticket, values.get("login_hint", ""), None)
         session, user = visit.session, visit.user
         assert session is not None
         assert user is not None
+        if wanted.sub not in (None, user.sub):
+            raise Denied("login_required", "The person who is signed in is not the one that was asked for")
+        if wanted.contexts and not step_up.shows_second_factor(session):
+            raise Denied("unmet_authentication_requirements", "The second factor was not shown")
         if not consented and _must_consent(site, user, ask):
             if "none" in ask.prompts:
                 raise Denied("consent_required", "The person has not consented")
             pending = {"values": values, "username": user.username}
             ticket = site.store.open_ticket("consent", visit.browser, pending)
             return _consent_page(site, ask, ticket, user)
-        return _deliver(site, ask, [("code", grant.issue(session))])
+        code = grant.issue(session, wanted.contexts, visit.device.id if visit.device else None)
+        return _deliver(site, ask, [("code", code)])
     except Denied as denied:
         return _deliver(site, ask, _error(denied))
 
 
-def _must_sign_in(visit: Visit, provider: Provider, ask: Ask) -> bool:
+def _must_sign_in(visit: Visit, provider: Provider, ask: Ask, wanted: step_up.Wanted) -> bool:
     session, user, values = visit.session, visit.user, ask.values
     hint = None
     if "id_token_hint" in values:
@@ -188,11 +234,13 @@ def _must_sign_in(visit: Visit, provider: Provider, ask: Ask) -> bool:
         return True
     if "login_hint" in values and not user.answers_to(values["login_hint"]):
         return True
-    if "max_age" not in values:
-        return False
-    # "0" asks for a sign-in now, however short ago the last one was.
-    limit = int(values["max_age"])
-    return limit == 0 or visit.site.clock() - session.auth_time > limit
+    if wanted.sub not in (None, user.sub):
+        return True
+    now = visit.site.clock()
+    if wanted.contexts and not step_up.holds(session, now):
+        return True
+    # Whole seconds, as the app is told them. "0" asks for a sign-in now, however short ago the last one was.
+    return ask.max_age is not None and now >= int(session.auth_time) + ask.max_age
 
 
 def _integrated(site: Site, ask: Ask) -> User | None:
@@ -221,7 +269,8 @@ def _authenticate(site: Site, values: dict[str, str]) -> User | None:
     return user if same else None
 
 
-def _sign_in_page(site: Site, ask: Ask, ticket: str, username: str, error: str | None) -> Response:
+def _sign_in_page(visit: Visit, ask: Ask, ticket: str, username: str, error: str | None) -> Response:
+    site = visit.site
     listed = site.config.users if site.config.show_passwords else ()
     context = {
         "app_name": ask.app.name,
@@ -233,9 +282,34 @@ def _sign_in_page(site: Site, ask: Ask, ticket: str, username: str, error: str |
             {"username": user.username, "name": user.name, "hint": user.hint, "password": user.password or ""}
             for user in listed
         ],
+        "devices_url": f"{site.path}/devices" if site.config.devices and listed else None,
+        "device_name": visit.device.name if visit.device else None,
     }
     allowed = ["'self'", origin_of(ask.redirect_uri)]
     return pages.page("idp_sign_in.html", context, status=400 if error else 200, form_action=allowed)
+
+
+def _ask_for_code(visit: Visit, ask: Ask, user: User) -> Response:
+    """The page that asks for the second factor, after the first."""
+    if user.second_factor is None:
+        denied = Denied("unmet_authentication_requirements", "The person has no second factor")
+        return _deliver(visit.site, ask, _error(denied))
+    pending = {"values": ask.values, "username": user.username}
+    ticket = visit.site.store.open_ticket("second_factor", visit.browser, pending)
+    return _code_page(visit.site, ask, ticket, user, None)
+
+
+def _code_page(site: Site, ask: Ask, ticket: str, user: User, error: str | None) -> Response:
+    context = {
+        "app_name": ask.app.name,
+        "user_name": user.name,
+        "action": f"{site.path}/second-factor",
+        "hidden": [("ticket", ticket)],
+        "error": error,
+        "code": user.second_factor if site.config.show_passwords else None,
+    }
+    allowed = ["'self'", origin_of(ask.redirect_uri)]
+    return pages.page("idp_second_factor.html", context, status=400 if error else 200, form_action=allowed)
 
 
 def _consent_page(site: Site, ask: Ask, ticket: str, user: User) -> Response:

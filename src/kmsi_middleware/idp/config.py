@@ -1,4 +1,5 @@
-"""Who can sign in at the embedded provider, and to which apps: one TOML file, or the same as dataclasses.
+"""Who can sign in at the embedded provider, from which devices, and to which apps: one TOML file, or the same as
+dataclasses.
 
 Rules:
 
@@ -19,8 +20,10 @@ from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
+
+from .primary_refresh_token import Join
 
 _NAMESPACE = uuid.UUID("0a1c3e4b-6a4e-4c38-9a0f-2f1f3a5d7b11")
 _DEFAULT_TENANT = "11111111-2222-4333-8444-555555555555"
@@ -28,11 +31,14 @@ _DEFAULT_TENANT = "11111111-2222-4333-8444-555555555555"
 # fmt: off
 _OWN_CLAIMS = frozenset((
     "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "sid", "auth_time",
-    "amr", "acct", "name", "preferred_username", "email", "oid", "tid",
+    "amr", "acr", "acrs", "acct", "name", "preferred_username", "email", "oid", "tid", "deviceid", "xms_dev",
 ))
 # fmt: on
 _URI = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # what RFC 3986 allows; above all no space, quote or backslash
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+
+AuthTime = Literal["always", "never", "stale"]
+_TRUST_TYPES = {"joined": "AzureAD", "hybrid": "ServerAD", "registered": "Workplace"}
 
 
 class ConfigError(ValueError):
@@ -83,7 +89,8 @@ class User:
     ``password`` of ``None`` means integrated Windows authentication: whoever is picked, or named by
     ``login_hint``, is signed in without a question. ``acct`` is 0 for a member of the tenant and 1 for a
     guest. ``claims`` are added to the ID token as they are. ``sub`` and ``oid`` are derived from the username
-    when not given. Raises :class:`ConfigError`.
+    when not given. ``second_factor`` is the code that is asked for where an app wants one. Raises
+    :class:`ConfigError`.
     """
 
     username: str
@@ -96,12 +103,14 @@ class User:
     sub: str = ""
     oid: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
+    second_factor: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _text("username", self.username)
         _text("name", self.name)
-        if self.password is not None:
-            _text("password", self.password)
+        for key in ("password", "second_factor"):
+            if getattr(self, key) is not None:
+                _text(key, getattr(self, key))
         for key in ("email", "hint", "sub", "oid"):
             if not isinstance(getattr(self, key), str):
                 raise _fail(key, getattr(self, key), "must be a text")
@@ -137,7 +146,10 @@ class App:
 
     The URIs are compared exactly (OpenID Connect Core, 3.1.2.1; RP-Initiated Logout, 3.1). The front-channel
     logout URI must have the origin of one of the redirect URIs (Front-Channel Logout, 2).
-    Raises :class:`ConfigError`.
+
+    Two more make the provider one that lacks something, towards this app alone. ``auth_time``: ``always`` (the
+    default), ``never``, or ``stale``: ``max_age`` is ignored, and the time sent is a day before the true one.
+    ``step_up``: false ignores ``acr_values`` and ``claims``. Raises :class:`ConfigError`.
     """
 
     client_id: str
@@ -148,6 +160,8 @@ class App:
     frontchannel_logout_uri: str | None = None
     backchannel_logout_uri: str | None = None
     require_consent: bool = False
+    auth_time: AuthTime = "always"
+    step_up: bool = True
 
     def __post_init__(self) -> None:
         _text("client_id", self.client_id)
@@ -165,8 +179,11 @@ class App:
         for key in ("frontchannel_logout_uri", "backchannel_logout_uri"):
             if getattr(self, key) is not None:
                 _uri(key, getattr(self, key))
-        if type(self.require_consent) is not bool:
-            raise _fail("require_consent", self.require_consent, "must be true or false")
+        for key in ("require_consent", "step_up"):
+            if type(getattr(self, key)) is not bool:
+                raise _fail(key, getattr(self, key), "must be true or false")
+        if self.auth_time not in get_args(AuthTime):
+            raise _fail("auth_time", self.auth_time, f"must be one of {', '.join(get_args(AuthTime))}")
         if (uri := self.frontchannel_logout_uri) and _home(uri) not in {_home(known) for known in self.redirect_uris}:
             raise _fail("frontchannel_logout_uri", uri, "must have the origin of one of the redirect_uris")
 
@@ -193,16 +210,67 @@ def _home(uri: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A device on which browsers can be, and its ``owner``'s username.
+
+    ``join``: ``joined``, ``hybrid`` or ``registered`` (Microsoft Entra's device identities). ``is_compliant`` is left
+    out where nobody manages the device. ``properties`` are more of Graph's device properties, under Graph's names.
+    Raises :class:`ConfigError`.
+    """
+
+    id: str
+    name: str
+    owner: str
+    join: Join = "joined"
+    is_compliant: bool | None = None
+    operating_system: str = "Windows"
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("id", "name", "owner", "operating_system"):
+            _text(key, getattr(self, key))
+        if self.join not in get_args(Join):
+            raise _fail("join", self.join, f"must be one of {', '.join(get_args(Join))}")
+        if self.is_compliant is not None and type(self.is_compliant) is not bool:
+            raise _fail("is_compliant", self.is_compliant, "must be true or false, or left out")
+        if not isinstance(self.properties, Mapping) or not all(isinstance(key, str) for key in self.properties):
+            raise _fail("properties", self.properties, "must be a table of Graph's property names and values")
+        object.__setattr__(self, "properties", MappingProxyType(dict(self.properties)))
+        own = {"deviceId", "displayName", "trustType", "isCompliant", "operatingSystem"}
+        if taken := sorted(own & set(self.properties)):
+            raise _fail(f"properties.{taken[0]}", self.properties[taken[0]], "has a key of its own beside properties")
+
+    @property
+    def compliance(self) -> str:
+        """In words."""
+        return {True: "compliant", False: "not compliant", None: "not managed"}[self.is_compliant]
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """What an ID token says about it: ``deviceid``, and as ``xms_dev`` the properties under Graph's names."""
+        facts = {
+            "deviceId": self.id,
+            "displayName": self.name,
+            "trustType": _TRUST_TYPES[self.join],
+            "isCompliant": self.is_compliant,
+            "operatingSystem": self.operating_system,
+        }
+        return {"deviceid": self.id, "xms_dev": {**self.properties, **facts}}
+
+
+@dataclass(frozen=True, slots=True)
 class IdPConfig:
-    """Users and apps of one provider. ``tenant`` is the ``tid`` claim; with ``show_passwords`` the sign-in
+    """Users, apps and devices of one provider. ``tenant`` is the ``tid`` claim; with ``show_passwords`` the sign-in
     page lists the users with their passwords, and one click signs in. Raises :class:`ConfigError`."""
 
     users: tuple[User, ...]
     apps: tuple[App, ...] = ()
     tenant: str = _DEFAULT_TENANT
     show_passwords: bool = False
+    devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "devices", tuple(self.devices))
         object.__setattr__(self, "users", tuple(self.users))
         object.__setattr__(self, "apps", tuple(self.apps))
         _text("tenant", self.tenant)
@@ -213,6 +281,10 @@ class IdPConfig:
         _unique("users", "username", [user.username.casefold() for user in self.users])
         _unique("users", "sub", [user.sub for user in self.users])
         _unique("apps", "client_id", [app.client_id for app in self.apps])
+        _unique("devices", "id", [device.id for device in self.devices])
+        for device in self.devices:
+            if self.user(device.owner) is None:
+                raise _fail("devices: owner", device.owner, "must be the username of one of the users")
 
     def user(self, username: str) -> User | None:
         """The user of that name, whatever its capitals."""
@@ -222,6 +294,10 @@ class IdPConfig:
     def app(self, client_id: str) -> App | None:
         """The app with exactly that ``client_id``."""
         return next((app for app in self.apps if app.client_id == client_id), None)
+
+    def device(self, device_id: str) -> Device | None:
+        """The device with exactly that id."""
+        return next((device for device in self.devices if device.id == device_id), None)
 
     def with_app(self, app: App) -> IdPConfig:
         """A copy that knows ``app`` too; it takes the place of one with the same ``client_id``."""
@@ -263,8 +339,9 @@ def _parse(text: str, name: str) -> IdPConfig:
     try:
         users = _tables("users", data.pop("users", []), User, ("username", "name"))
         apps = _tables("apps", data.pop("apps", []), App, ("client_id", "redirect_uris"))
-        _known("", data, ["tenant", "show_passwords"], also=["[[users]]", "[[apps]]"])
-        return IdPConfig(users=tuple(users), apps=tuple(apps), **data)
+        devices = _tables("devices", data.pop("devices", []), Device, ("id", "name", "owner"))
+        _known("", data, ["tenant", "show_passwords"], also=["[[users]]", "[[apps]]", "[[devices]]"])
+        return IdPConfig(users=tuple(users), apps=tuple(apps), devices=tuple(devices), **data)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 

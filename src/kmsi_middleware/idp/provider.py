@@ -48,9 +48,10 @@ SCOPES = ("openid", "profile", "email", "offline_access")
 # fmt: off
 CLAIMS = (
     "iss", "sub", "aud", "exp", "iat", "nonce", "at_hash", "sid", "auth_time", "amr", "acct",
-    "name", "preferred_username", "email", "oid", "tid",
+    "acr", "acrs", "name", "preferred_username", "email", "oid", "tid", "deviceid", "xms_dev",
 )
 # fmt: on
+STALE_SECONDS = 24 * 3600
 AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
 
 __all__ = [
@@ -68,6 +69,8 @@ class OAuthRequest(OAuth2Request):  # type: ignore[misc]
     """Parameters and headers, as Authlib wants them."""
 
     session: BrowserSession | None = None
+    contexts: tuple[str, ...] = ()
+    device: str | None = None
 
     def __init__(self, method: str, values: dict[str, str], headers: Mapping[str, str]) -> None:
         # Authlib's transport check knows no *.localhost. The loopback guard has decided long before.
@@ -143,10 +146,10 @@ class GrantRecord(AuthorizationCodeMixin, TokenMixin):  # type: ignore[misc]
 class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
 
-    def issue(self, session: BrowserSession) -> str:
-        """A code for whoever is signed in with ``session``; the authorization request was validated
-        before."""
-        self.request.session = session
+    def issue(self, session: BrowserSession, contexts: tuple[str, ...], device: str | None) -> str:
+        """A code for whoever is signed in with ``session``; the authorization request was validated before.
+        ``contexts`` are those that hold, ``device`` is the id of the one that the browser is on."""
+        self.request.session, self.request.contexts, self.request.device = session, contexts, device
         code: str = self.generate_authorization_code()
         self.save_authorization_code(code, self.request)
         return code
@@ -162,6 +165,8 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             "username": session.username,
             "auth_time": session.auth_time,
             "amr": session.amr,
+            "contexts": request.contexts,
+            "device": request.device,
         }
         self.server.site.store.save_code(code, request.client.client_id, session, data)
 
@@ -230,7 +235,7 @@ class IDToken(OpenIDCode):  # type: ignore[misc]
     def get_compatible_claims(self, request: OAuthRequest) -> dict[str, Any]:
         now = int(self.provider.site.clock())
         data = (request.authorization_code or request.refresh_token).data
-        return {
+        claims = {
             "iss": self.provider.site.issuer,
             "aud": request.client.client_id,
             "iat": now,
@@ -239,6 +244,16 @@ class IDToken(OpenIDCode):  # type: ignore[misc]
             "amr": list(data["amr"]),
             "sid": data["sid"],
         }
+        app: App = request.client.app
+        if app.auth_time == "never":
+            del claims["auth_time"]
+        elif app.auth_time == "stale":
+            claims["auth_time"] -= STALE_SECONDS
+        if contexts := data.get("contexts"):
+            claims |= {"acr": contexts[0], "acrs": list(contexts)}
+        if device := self.provider.site.config.device(data.get("device") or ""):
+            claims |= device.claims
+        return claims
 
     def get_authorization_code_claims(self, authorization_code: GrantRecord) -> dict[str, Any]:
         nonce = authorization_code.data["nonce"]

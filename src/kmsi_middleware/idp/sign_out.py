@@ -7,8 +7,9 @@ RP-Initiated Logout 1.0, Front-Channel Logout 1.0 and Back-Channel Logout 1.0. R
 3. The session ends before any app is told. Every app that was signed in to through it is told, the one that
    asked included: by a frame if it has a front-channel URI, and by a logout token if it has a back-channel
    one.
-4. The page goes on by itself after a bounded time, without script. Logout tokens are sent after the answer,
-   within a bounded time; a failure is logged.
+4. The page goes on by itself, without script, shortly after the last frame has loaded; while an app keeps its
+   frame waiting, by its button only. Logout tokens are sent after the answer, within a bounded time; a failure is
+   logged.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ async def sign_out(site: Site, request: Request) -> Response:
     """What the page that asks posts."""
     values = await own_form(request, site)
     visit = Visit(site, request)
-    pending = site.store.find_ticket("sign_out", visit.browser, values.get("ticket", ""))
+    pending = visit.ticket("sign_out", values.get("ticket", ""))
     if pending is None or values.get("sign_out") != "yes":
         raise stale(visit)
     app = site.config.app(pending["client_id"]) if pending["client_id"] else None

@@ -9,13 +9,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .config import IdPConfig, User
+from .config import Device, IdPConfig, User
+from .device_store import BROWSER_SECONDS, DeviceStore
 from .store import BrowserSession, Store
 
 BODY_LIMIT = 64 * 1024
@@ -60,23 +62,42 @@ class Visit:
         self.session = site.store.find_session(cookie) if cookie else None
         if self.session and not site.config.user(self.session.username):
             self.session = None
-        self._browser = request.cookies.get(site.cookie_name("browser"))
-        self.brought_nothing = not self._browser
+        name = site.cookie_name("browser")
+        self._browsers = [request.cookies[name]] if name in request.cookies else []
+        self._browsers += [value for key, value in request.cookies.items() if key.startswith(f"{name}.")][:20]
+        self.brought_nothing = not self._browsers
+        cookie = request.cookies.get(site.cookie_name("device"))
+        known = DeviceStore(site.store).device_of(cookie, site.clock()) if cookie and site.config.devices else None
+        self.device = site.config.device(known) if known else None
 
     @property
     def browser(self) -> str:
-        """What pages with a form are bound to. It is no session: it says only that it is the same browser."""
-        if not self._browser:
-            self._browser = self._set["browser"] = secrets.token_urlsafe(24)
-        return self._browser
+        """What pages with a form are bound to. It is no session: it says only that it is the same browser.
+
+        Tabs that come here for the first time at the same time overwrite each other's cookie, so each gets
+        another one as well, of its own name.
+        """
+        if not self._browsers:
+            mark = secrets.token_urlsafe(24)
+            self._browsers = [mark]
+            self._set["browser"] = mark
+        return self._browsers[0]
+
+    def ticket(self, purpose: str, ticket: str) -> dict[str, Any] | None:
+        """What a page that this browser was shown is about."""
+        found = (self.site.store.find_ticket(purpose, browser, ticket) for browser in self._browsers)
+        return next((data for data in found if data is not None), None)
 
     @property
     def user(self) -> User | None:
         return self.site.config.user(self.session.username) if self.session else None
 
-    def sign_in(self, user: User) -> BrowserSession:
-        """Begins a session for ``user`` in this browser, with a new cookie."""
-        cookie = self.site.store.begin_session(user.username, user.amr, replaces=self.session)
+    def sign_in(self, user: User, amr: tuple[str, ...] | None = None, auth_time: float | None = None) -> BrowserSession:
+        """Begins a session for ``user`` in this browser, with a new cookie. ``amr`` is the user's own, and
+        ``auth_time`` is now, unless given."""
+        cookie = self.site.store.begin_session(
+            user.username, user.amr if amr is None else amr, replaces=self.session, auth_time=auth_time
+        )
         self._set["session"] = cookie
         self.session = self.site.store.find_session(cookie)
         assert self.session is not None
@@ -86,19 +107,34 @@ class Visit:
         self._set["session"] = ""
         self.session = None
 
+    def use_device(self, device: Device) -> None:
+        """From now on this browser is on ``device``."""
+        self._set["device"] = DeviceStore(self.site.store).put_browser(device, self.site.clock())
+        self.device = device
+
+    def leave_device(self) -> None:
+        self._set["device"] = ""
+        self.device = None
+
     def finish(self, response: Response) -> Response:
         """The response with the cookies that changed."""
         for purpose, value in self._set.items():
-            response.set_cookie(
-                self.site.cookie_name(purpose),
-                value,
-                max_age=None if value else 0,
-                path=self.site.path or "/",
-                secure=self.site.origin.startswith("https:"),
-                httponly=True,
-                samesite="lax",
-            )
+            lasting = BROWSER_SECONDS if purpose == "device" else None
+            self._set_cookie(response, self.site.cookie_name(purpose), value, lasting if value else 0)
+        if mark := self._set.get("browser"):
+            self._set_cookie(response, f"{self.site.cookie_name('browser')}.{mark[:8]}", mark, None)
         return response
+
+    def _set_cookie(self, response: Response, name: str, value: str, max_age: int | None) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path=self.site.path or "/",
+            secure=self.site.origin.startswith("https:"),
+            httponly=True,
+            samesite="lax",
+        )
 
 
 def stale(visit: Visit) -> Refused:

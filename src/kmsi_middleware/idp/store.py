@@ -54,6 +54,11 @@ CREATE INDEX IF NOT EXISTS tokens_by_grant ON tokens (grant_id);
 CREATE TABLE IF NOT EXISTS consents (
     username TEXT NOT NULL, client_id TEXT NOT NULL, scope TEXT NOT NULL,
     PRIMARY KEY (username, client_id, scope)) STRICT;
+CREATE TABLE IF NOT EXISTS devices (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, refreshed_at INTEGER NOT NULL,
+    mfa INTEGER NOT NULL, locked INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS device_browsers (
+    cookie BLOB PRIMARY KEY, device TEXT NOT NULL, expires REAL NOT NULL) STRICT;
 """
 
 
@@ -121,12 +126,14 @@ class Store:
         self._lock, self._connection = threading.RLock(), None
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The open file, for this thread alone."""
         with self._lock:
             yield self._open()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The same in one immediate transaction (rule 3), which an exception undoes."""
         with self._lock:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
@@ -147,7 +154,7 @@ class Store:
     def signing_key(self) -> RSAKey:
         """The RS256 key; made once, by whichever worker comes first."""
         if self._key is None:
-            with self._writing() as db:
+            with self.writing() as db:
                 row = db.execute("SELECT jwk FROM keys").fetchone()
                 if row is None:
                     fresh = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True, auto_kid=True)
@@ -159,30 +166,40 @@ class Store:
     # Browser sessions ------------------------------------------------------------------------------------
 
     def find_session(self, cookie: str) -> BrowserSession | None:
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute(
                 "SELECT id, username, auth_time, amr FROM sessions WHERE cookie = ? AND expires > ?",
                 (digest(cookie), self._clock()),
             ).fetchone()
         return BrowserSession(row[0], row[1], row[2], tuple(json.loads(row[3]))) if row else None
 
-    def begin_session(self, username: str, amr: tuple[str, ...], *, replaces: BrowserSession | None) -> str:
-        """Starts a session and answers its cookie value. Apps of the session that it replaces come along, so
-        that a later sign-out reaches them too; the replaced cookie stops working."""
+    def begin_session(
+        self, username: str, amr: tuple[str, ...], *, replaces: BrowserSession | None, auth_time: float | None = None
+    ) -> str:
+        """Starts a session and answers its cookie value. ``auth_time``: the person signed in then, and not now.
+        Apps of the session that it replaces come along, so that a later sign-out reaches them too; the replaced
+        cookie stops working."""
         cookie, now = secrets.token_urlsafe(32), self._clock()
         session = replaces.id if replaces else secrets.token_hex(16)
-        with self._writing() as db:
+        with self.writing() as db:
             self._forget_expired(db, now)
             db.execute("DELETE FROM sessions WHERE id = ?", (session,))
             db.execute(
                 "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)",
-                (session, digest(cookie), username, now, json.dumps(amr), now + SESSION_SECONDS),
+                (
+                    session,
+                    digest(cookie),
+                    username,
+                    now if auth_time is None else auth_time,
+                    json.dumps(amr),
+                    now + SESSION_SECONDS,
+                ),
             )
         return cookie
 
     def end_session(self, session: BrowserSession) -> list[SignIn]:
         """Ends a session and answers the apps that are to be told."""
-        with self._writing() as db:
+        with self.writing() as db:
             rows = db.execute(
                 "DELETE FROM sign_ins WHERE session = ? RETURNING sid, client_id, username", (session.id,)
             ).fetchall()
@@ -190,7 +207,7 @@ class Store:
         return [SignIn(*row) for row in sorted(rows, key=lambda row: (row[1], row[2]))]
 
     def sign_ins(self, session: BrowserSession) -> list[SignIn]:
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT sid, client_id, username FROM sign_ins WHERE session = ?", (session.id,)
             ).fetchall()
@@ -212,7 +229,7 @@ class Store:
     def open_ticket(self, purpose: str, browser: str, data: dict[str, Any]) -> str:
         """Keeps what a page is about until this very browser answers it."""
         ticket, now = secrets.token_urlsafe(32), self._clock()
-        with self._writing() as db:
+        with self.writing() as db:
             self._forget_expired(db, now)
             db.execute(
                 "INSERT INTO tickets VALUES (?, ?, ?, ?, ?)",
@@ -221,7 +238,7 @@ class Store:
         return ticket
 
     def find_ticket(self, purpose: str, browser: str, ticket: str) -> dict[str, Any] | None:
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute(
                 "SELECT data FROM tickets WHERE id = ? AND browser = ? AND purpose = ? AND expires > ?",
                 (digest(ticket), digest(browser), purpose, self._clock()),
@@ -233,7 +250,7 @@ class Store:
     def save_code(self, code: str, client_id: str, session: BrowserSession, data: dict[str, Any]) -> None:
         """Keeps a code for 60 seconds, and notes that the person is now signed in to that app."""
         now = self._clock()
-        with self._writing() as db:
+        with self.writing() as db:
             data = {**data, "sid": self._note_sign_in(db, session, client_id)}
             db.execute(
                 "INSERT INTO codes VALUES (?, ?, ?, ?, 0, ?, ?)",
@@ -250,7 +267,7 @@ class Store:
     def redeem_code(self, code: str, client_id: str) -> Grant | None:
         """The code's grant, once. A second time, all tokens that came from it are revoked (RFC 6749,
         4.1.2)."""
-        with self._writing() as db:
+        with self.writing() as db:
             row = db.execute(
                 "UPDATE codes SET used = used + 1 WHERE id = ? AND client_id = ?"
                 " RETURNING used, grant_id, data, expires",
@@ -266,7 +283,7 @@ class Store:
     def save_token(self, kind: str, token: str, grant: Grant, data: dict[str, Any]) -> None:
         """``kind`` is ``access`` or ``refresh``."""
         life = TOKEN_SECONDS if kind == "access" else REFRESH_SECONDS
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, 0, ?)",
                 (
@@ -281,7 +298,7 @@ class Store:
 
     def find_token(self, token: str) -> Grant | None:
         """The grant of an access token."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute(
                 "SELECT grant_id, client_id, data, expires FROM tokens"
                 " WHERE id = ? AND kind = 'access' AND expires > ?",
@@ -291,7 +308,7 @@ class Store:
 
     def redeem_refresh_token(self, token: str, client_id: str) -> Grant | None:
         """The refresh token's grant, once. A second time, the whole grant is revoked (RFC 9700, 4.14.2)."""
-        with self._writing() as db:
+        with self.writing() as db:
             row = db.execute(
                 "UPDATE tokens SET used = used + 1"
                 " WHERE id = ? AND kind = 'refresh' AND client_id = ? AND expires > ?"
@@ -309,14 +326,14 @@ class Store:
 
     def consents(self, username: str, client_id: str) -> set[str]:
         """The scopes that the person has allowed the app."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT scope FROM consents WHERE username = ? AND client_id = ?", (username, client_id)
             ).fetchall()
         return {row[0] for row in rows}
 
     def save_consent(self, username: str, client_id: str, scopes: list[str]) -> None:
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO consents VALUES (?, ?, ?)",
                 [(username, client_id, scope) for scope in scopes],
