@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,10 @@ from .vocabulary.records import frozen
 from .vocabulary.settings import Settings
 
 if TYPE_CHECKING:
+    from .edges.countries import Countries
+    from .edges.watch import Watch
     from .idp import EmbeddedIdP
+    from .rules.conditional_access.policy import PolicySet
 
 Clock = Callable[[], float]
 SECRET_FILE = "secret.key"  # noqa: S105 (a file's name)
@@ -65,6 +69,8 @@ def assemble(
     store: SessionStore = open_store(resolved.store) if isinstance(resolved.store, str) else resolved.store
     pages = PageRenderer(resolved.templates)
     pages.check()
+    deployment = Deployment(resolved, dice)
+    watch, countries = _conditional_access(deployment)
     idp = _embedded(resolved, folder, clock) if resolved.embedded else None
     services = Services(
         store=store,
@@ -75,15 +81,45 @@ def assemble(
         ),
         log=SignInLog(folder / FILE_NAME if folder else None, days=resolved.sign_in_log_days),
         hook=hook,
+        current_risk=resolved.current_risk,
+        watch=watch,
+        countries=countries,
         closes=idp.close if idp else None,
     )
     if resolved.base_url is None:
         _log.warning("base_url is not set: the app answers on loopback only")
-    return Assembly(Deployment(resolved, dice), services, pages, clock, idp)
+    return Assembly(deployment, services, pages, clock, idp)
 
 
 def _has_async_call(hook: object) -> bool:
     return inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004 (an object may have an async one)
+
+
+def _conditional_access(deployment: Deployment) -> tuple[Watch | None, Countries | None]:
+    """The policies and what they need; read only where there are any, and imported only then."""
+    settings = deployment.settings
+    watch, countries = None, None
+    if settings.policies is not None:
+        from .edges.policy_files import PolicyBook
+        from .edges.watch import Watch
+
+        book = PolicyBook(settings.policies, check=partial(_check_policies, settings))
+        book.load()
+        watch = Watch(book, deployment, settings.current_risk)
+    if settings.country_database is not None:
+        from .edges.countries import Countries
+
+        countries = Countries(settings.country_database)
+    return watch, countries
+
+
+def _check_policies(settings: Settings, policies: PolicySet) -> None:
+    """What the policies and the settings must satisfy together."""
+    for policy in policies.policies:
+        wants = policy.grant.controls if policy.grant is not None and policy.state == "enabled" else ()
+        if "passwordChange" in wants and settings.password_change_url is None:
+            problem = f"policy {policy.display_name!r} tells people to change the password: say where they do that"
+            raise SettingsError("password_change_url", None, problem)
 
 
 def _folder(settings: Settings) -> Path | None:

@@ -7,7 +7,6 @@ import itertools
 from dataclasses import replace
 from urllib.parse import urlencode
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -49,7 +48,9 @@ class Process:
         self.settled = SettledSessions(world.store, lambda: world.now, "sub")
 
     def peek(self, request: Request) -> Settled | None:
-        return self.settled.peek(request.header("cookie").encode(), NEEDLE)
+        cookies = request.header("cookie").encode()
+        at = cookies.rfind(NEEDLE)
+        return self.settled.peek(cookies, at, len(NEEDLE)) if at >= 0 else None
 
     def run(self, request: Request) -> tuple[int | None, Outcome]:
         """The flow, with the counter read before it."""
@@ -233,6 +234,5 @@ def test_the_fast_path_reads_no_session_out_of_a_cookie_header_that_the_flow_doe
     assert answered > 100
 
 
-@pytest.mark.xfail(strict=True, reason="the flow reads no Cookie header over LONGEST_HEADER; peek reads any")
 def test_an_oversized_cookie_header_is_none_for_the_fast_path_either(world: World) -> None:
     assert read_by(world, [""], ["; "], ["; a=" + "b" * 70_000])[1] == []

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 import anyio
 
-from ..flows import dispatch, sessions
+from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
@@ -63,6 +64,7 @@ class ASGIShell:
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._watch = services.watch
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
         self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
@@ -77,10 +79,11 @@ class ASGIShell:
                 for name, value in reversed(scope["headers"]):
                     if name == b"cookie":
                         needle = self._needle or self._needle_of(scope)
-                        if needle not in value:
+                        at = value.rfind(needle)
+                        if at < 0:
                             continue  # HTTP/2 may send each cookie in a header of its own
-                        settled = self._settled.peek(value, needle)
-                        if settled is None:
+                        settled = self._settled.peek(value, at, len(needle))
+                        if settled is None or (self._watch is not None and not self._vouches(settled, scope, path)):
                             break
                         await self._app(scope, receive, self._shown(scope, send, settled))
                         return
@@ -94,6 +97,14 @@ class ASGIShell:
 
     # The fast path --------------------------------------------------------------------------------------
 
+    def _vouches(self, settled: Settled, scope: Scope, path: str) -> bool:
+        """Whether the policies in force have let this very kind of request pass."""
+        assert self._watch is not None
+        now = self._clock()
+        if self._watch.generation(now) != settled.generation:
+            return False
+        return now < settled.granted.get(self._watch.of_scope(scope, path, settled.session), 0)
+
     def _needle_of(self, scope: Scope) -> bytes:
         return f"{self._where.cookie_name(_port(scope))}=".encode()
 
@@ -103,6 +114,8 @@ class ASGIShell:
         scope["user"] = settled.user
         scope["auth"] = SIGNED_IN
         scope["session"] = data = settled.new_data()
+        if self._watch is not None:
+            scope["kmsi.require"] = partial(self._require, scope, data)
 
         # Not a coroutine function: what it returns is awaited all the same, and one frame is saved.
         def sending(message: Message) -> Awaitable[None]:
@@ -138,10 +151,25 @@ class ASGIShell:
                 await self._reply(unavailable(self._deployment, request, now, failure), scope, send)
                 return
         headers = message.get("headers", ())
+        cookies += data.cookies
         if cookies:  # what carries a session's token is kept by no cache, whatever the app said
             headers = [item for item in headers if item[0] != b"cache-control"]
         message["headers"] = [*_protected(headers), *_set_cookies(cookies)]
         await send(message)
+
+    async def _require(
+        self, scope: Scope, data: AppData, context: str
+    ) -> tuple[int, list[tuple[str, str]], bytes] | None:
+        """For an app that asks for an authentication context itself: what to answer instead, if it is not reached."""
+        now = self._clock()
+        request = self._request(scope, self._site(scope), b"")
+        reply = await self._services.run_async(guard.require(self._deployment, request, context, now), now)
+        if reply is None:
+            return None
+        status, headers, body = rendered(reply, self._pages)
+        # Frameworks differ in what they make of several headers of one name: the cookies go their own way.
+        data.touched, data.cookies = True, tuple(value for name, value in headers if name == "set-cookie")
+        return status, [item for item in headers if item[0] != "set-cookie"], body
 
     # Everything else ------------------------------------------------------------------------------------
 
@@ -185,13 +213,16 @@ class ASGIShell:
         now = self._clock()
         stamp_key = first_key(request)
         stamp = self._settled.stamp(stamp_key) if stamp_key else None
+        generation = self._watch.generation(now) if self._watch is not None else 0
         outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):
             return await self._reply(outcome, scope, send)
         session = outcome.session
         if session is None:
             return await self._forward_anonymous(scope, receive, send, outcome)
-        settled = self._settled.settle(session, outcome.until, stamp if session.key == stamp_key else None)
+        inputs = self._watch.of_scope(scope, path, session) if self._watch is not None else None
+        stamp = stamp if session.key == stamp_key else None
+        settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
         return await self._app(scope, receive, self._shown(scope, send, settled, outcome.set_cookies))
 
     async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from copy import deepcopy
+from typing import Any, NoReturn
 
 from starlette.authentication import AuthCredentials, BaseUser, UnauthenticatedUser
 
 from ..vocabulary.session import Session
+
+
+class _FixedList(list[Any]):
+    """A list, and to ``json`` and ``isinstance`` nothing else, that refuses to be changed."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("claims can't be changed: every request of the session is shown the same. Make a copy")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = pop = remove = clear = sort = reverse = _refuse
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        return list, (list(self),)  # a copy can be changed
+
+
+class _FixedDict(dict[str, Any]):
+    """The same for a dict."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("claims can't be changed: every request of the session is shown the same. Make a copy")
+
+    __setitem__ = __delitem__ = __ior__ = setdefault = update = pop = popitem = clear = _refuse
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def fixed(value: Any) -> Any:
+    """JSON as it is, but that nobody can change it."""
+    if isinstance(value, dict):
+        return _FixedDict({name: fixed(part) for name, part in value.items()})
+    return _FixedList(map(fixed, value)) if isinstance(value, list) else value
 
 
 class User(BaseUser):
@@ -35,7 +72,7 @@ class User(BaseUser):
     @property
     def claims(self) -> dict[str, Any]:
         """A copy of the ID token's claims."""
-        return dict(self.session.claims)
+        return deepcopy(dict(self.session.claims))
 
 
 class _Credentials(AuthCredentials):

@@ -21,6 +21,7 @@ import anyio
 import httpx
 
 from ..rules.oidc.discovery import Provider, check_discovery, discovery_request, json_object
+from ..vocabulary.addresses import without_password
 from ..vocabulary.errors import KMSIError, ProviderUnavailable
 from ..vocabulary.messages import HttpRequest, HttpResponse
 from ..vocabulary.records import frozen
@@ -37,6 +38,8 @@ REFETCH_SECONDS = 60
 PAUSE_SECONDS = 5
 LARGEST_ANSWER = 1_048_576
 MOST_DOCUMENTS = 64
+TOLERANCE_SECONDS = 60
+"""A caller may have read the clock before the one whose fetch it waited for, by ``http_timeout`` at most."""
 
 _Fetching = Generator[HttpRequest, HttpResponse, Any]
 
@@ -80,12 +83,13 @@ class ProviderClient:
         self._timeout = timeout
         self._async_transport = async_transport
         self._sync_transport = sync_transport
-        self._documents: dict[tuple[str, str], _Document] = {}
+        self.renew()
         renew_after_fork(self)
 
     def renew(self) -> None:
         """See :mod:`.forks`."""
-        self._documents = {}
+        self._lock = threading.Lock()
+        self._documents: dict[tuple[str, str], _Document] = {}
 
     # What is remembered ---------------------------------------------------------------------------------
 
@@ -97,24 +101,28 @@ class ProviderClient:
         return _Wanted(("keys", jwks_uri), request, lambda answer: json_object(answer, "jwks_invalid"))
 
     def _document(self, wanted: _Wanted) -> _Document:
-        document = self._documents.setdefault(wanted.name, _Document())
-        if len(self._documents) > MOST_DOCUMENTS:
-            self._documents.pop(next(iter(self._documents)))
+        with self._lock:
+            document = self._documents.setdefault(wanted.name, _Document())
+            if len(self._documents) > MOST_DOCUMENTS:
+                del self._documents[next(iter(self._documents))]
         return document
 
     def _at_hand(self, document: _Document, now: float, *, anew: bool) -> Any | None:
         """What serves without a fetch (rules 1 to 3), else ``None``. Raises what the last fetch raised, if that
         was just now."""
-        usable = document.content if 0 <= now - document.fetched_at < USABLE_SECONDS else None
-        if anew and not 0 <= now - document.anew_at < REFETCH_SECONDS:
-            return None
-        if usable is not None and 0 <= now - document.fetched_at < FRESH_SECONDS:
+        usable = self._usable(document, now)
+        if anew and (document.is_fetching or not _within(REFETCH_SECONDS, document.anew_at, now)):
+            return None  # the fetch that is under way may bring the key: wait for it
+        if usable is not None and _within(FRESH_SECONDS, document.fetched_at, now):
             return usable
-        if document.error is not None and 0 <= now - document.failed_at < PAUSE_SECONDS:
+        if document.error is not None and _within(PAUSE_SECONDS, document.failed_at, now):
             if usable is None:
                 raise document.error.with_traceback(None)
             return usable
-        return usable if document.is_fetching else None
+        return None
+
+    def _usable(self, document: _Document, now: float) -> Any | None:
+        return document.content if _within(USABLE_SECONDS, document.fetched_at, now) else None
 
     def _fetching(self, wanted: _Wanted, document: _Document, now: float, *, anew: bool) -> _Fetching:
         """The fetch, without the I/O: run by whoever holds the document's lock."""
@@ -124,14 +132,16 @@ class ProviderClient:
         if anew:
             document.anew_at = now
         document.is_fetching = True
+        began = time.monotonic()
         try:
             document.content = wanted.check((yield wanted.request))
         except KMSIError as error:
-            document.error, document.failed_at = error, now
-            content = document.content if 0 <= now - document.fetched_at < USABLE_SECONDS else None
+            # From its end on: who came while it hung must not be the next to be held up.
+            document.error, document.failed_at = error, now + time.monotonic() - began
+            content = self._usable(document, now)
             if content is None:
                 raise
-            _log.warning("%s: an older copy of %s serves on", error, wanted.request.url)
+            _log.warning("%s: an older copy of %s serves on", error, _shown(wanted.request.url))
             return content
         finally:
             document.is_fetching = False
@@ -155,7 +165,14 @@ class ProviderClient:
             return content
         if document.async_lock is None:
             document.async_lock = anyio.Lock()
-        async with document.async_lock:
+        try:
+            document.async_lock.acquire_nowait()
+        except anyio.WouldBlock:
+            usable = self._usable(document, now)
+            if usable is not None and not anew:
+                return usable
+            await document.async_lock.acquire()
+        try:
             fetching = self._fetching(wanted, document, now, anew=anew)
             try:
                 request = next(fetching)
@@ -170,6 +187,8 @@ class ProviderClient:
                 return done.value
             finally:
                 fetching.close()
+        finally:
+            document.async_lock.release()
 
     async def fetch_async(self, request: HttpRequest) -> HttpResponse:
         """Raises :class:`ProviderUnavailable`."""
@@ -186,7 +205,7 @@ class ProviderClient:
                     async for chunk in answer.aiter_bytes():
                         body = _joined(body, chunk)
                     return HttpResponse(answer.status_code, dict(answer.headers), body)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, UnicodeError) as error:
             raise _unreachable(request, error) from error
 
     # Sync -----------------------------------------------------------------------------------------------
@@ -204,7 +223,10 @@ class ProviderClient:
         content = self._at_hand(document, now, anew=anew)
         if content is not None:
             return content
-        with document.lock:
+        usable = self._usable(document, now)
+        if not document.lock.acquire(blocking=usable is None or anew):
+            return usable
+        try:
             fetching = self._fetching(wanted, document, now, anew=anew)
             try:
                 request = next(fetching)
@@ -219,6 +241,8 @@ class ProviderClient:
                 return done.value
             finally:
                 fetching.close()
+        finally:
+            document.lock.release()
 
     def fetch(self, request: HttpRequest) -> HttpResponse:
         """Raises :class:`ProviderUnavailable`."""
@@ -237,12 +261,16 @@ class ProviderClient:
                     if time.monotonic() > deadline:
                         raise TimeoutError("the answer came too slowly")
                 return HttpResponse(answer.status_code, dict(answer.headers), body)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise _unreachable(request, error) from error
 
     def _options(self, transport: Any) -> dict[str, Any]:
         options: dict[str, Any] = {"timeout": self._timeout, "follow_redirects": False}
         return options | ({"transport": transport} if transport is not None else {"verify": _certificates()})
+
+
+def _within(seconds: float, at: float, now: float) -> bool:
+    return -TOLERANCE_SECONDS <= now - at < seconds
 
 
 def _form(request: HttpRequest) -> dict[str, str] | None:
@@ -255,7 +283,12 @@ def _joined(body: bytes, chunk: bytes) -> bytes:
     return body + chunk
 
 
+def _shown(url: str) -> str:
+    """A URL as a log may have it. Not by httpx, which refuses the very URLs that this tells of."""
+    return without_password(url.partition("?")[0])
+
+
 def _unreachable(request: HttpRequest, error: Exception) -> ProviderUnavailable:
-    url = httpx.URL(request.url).copy_with(query=None)
+    url = _shown(request.url)
     _log.warning("%s %s failed: %s %s", request.method, url, type(error).__name__, error)
     return ProviderUnavailable(f"{request.method} {url} failed: {type(error).__name__}")

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 
@@ -14,11 +14,16 @@ from ..vocabulary import effects as ask
 from ..vocabulary.effects import Effect, Flow, SessionStore
 from ..vocabulary.errors import KMSIError, Refused
 from ..vocabulary.records import frozen
-from ..vocabulary.settings import SignInSignalsHook
+from ..vocabulary.session import Session
+from ..vocabulary.settings import CurrentRiskHook, SignInSignalsHook
 from ..vocabulary.signals import SignInFacts, SignInSignals
 from .provider import ProviderClient
 from .sign_in_log import SignInLog
 from .unmatched import UnmatchedCounter
+
+if TYPE_CHECKING:
+    from .countries import Countries
+    from .watch import Watch
 
 T = TypeVar("T")
 _log = logging.getLogger("kmsi_middleware")
@@ -32,6 +37,9 @@ class Services:
     provider: ProviderClient
     log: SignInLog
     hook: SignInSignalsHook | None = None
+    current_risk: CurrentRiskHook | None = None
+    watch: Watch | None = None
+    countries: Countries | None = None
     unmatched: UnmatchedCounter = field(default_factory=UnmatchedCounter)
     closes: Callable[[], None] | None = None
     """Closes whatever else the app has open: the embedded provider."""
@@ -99,6 +107,13 @@ class Services:
         # A read by key costs less than the hop to a thread would; a write may wait for another process.
         return work() if quick else await anyio.to_thread.run_sync(work)
 
+    def _current_risk(self, session: Session) -> SignInSignals:
+        """What has changed since the sign-in. A hook that fails lets nobody pass."""
+        try:
+            return SignInSignals.of(self.current_risk(session) if self.current_risk else None)
+        except Exception as error:
+            raise _signals_failed() from error
+
     async def _signals(self, facts: SignInFacts) -> Any:
         if self.hook is None:
             return None
@@ -132,6 +147,15 @@ class Services:
                 return lambda: self.log.append(record, now), False
             case ask.CountUnmatched(kind, address):
                 return lambda: self.unmatched.hit(kind, address, now), True
+            case ask.GetPolicies():
+                assert self.watch is not None
+                book = self.watch.book
+                return lambda: book.current(now), True
+            case ask.GetCountry(address):
+                countries = self.countries
+                return lambda: countries.country(address) if countries is not None else None, True
+            case ask.AskRisk(session):
+                return lambda: self._current_risk(session), True
             case ask.MayTry(kind, address):
                 return lambda: self.unmatched.allows(kind, address, now), True
         raise TypeError(f"nobody performs {effect!r}")

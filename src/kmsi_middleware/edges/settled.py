@@ -4,7 +4,8 @@ A session is *settled* until an instant, for as long as the store's counter of i
 the session was loaded. Then the request is passed on, and no flow runs. Everything else is for the flow.
 
 1. The counter is read before the load and compared after it; an odd one (a write is under way) is not believed.
-   So a request that starts after a revocation was answered, in whatever process, does not pass here.
+   So a request that starts after a revocation was answered, in whatever process, does not pass here. The counters
+   are asked for anew every time: those of a store that was closed since may be another file's by now.
 2. Sessions are found by the token's SHA-256, as in the store, so that no comparison's time tells of a token.
 3. Where :func:`SettledSessions.peek` answers, the flow would have forwarded the same session, and asked for
    nothing but the load.
@@ -13,10 +14,11 @@ the session was loaded. Then the request is passed on, and no flow runs. Everyth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
+from typing import Any
 
 from ..rules.app_data import kept
 from ..rules.cookies import TOKEN_LENGTH
@@ -24,19 +26,28 @@ from ..vocabulary.effects import SessionStore, slot_of
 from ..vocabulary.errors import StoreUnavailable
 from ..vocabulary.session import Session
 from .forks import renew_after_fork
-from .identity import User
+from .identity import User, fixed
 
 _SEMICOLON = ord(";")
 MOST_SESSIONS = 20_000
 """How many sessions a process keeps at hand; the one that was put there first goes."""
+MOST_INPUTS = 32
+"""How many combinations of inputs one of them is remembered with."""
+
+
+def _fixed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(fixed(dict(given)))
 
 
 class Settled:
     """One settled session, ready to be handed to the app."""
 
-    __slots__ = ("new_data", "session", "slot", "stamp", "until", "user")
+    __slots__ = ("generation", "granted", "new_data", "session", "slot", "stamp", "until", "user")
 
     def __init__(self, session: Session, user: User, until: int, slot: int, stamp: int) -> None:
+        self.generation = 0
+        self.granted: dict[Hashable, int] = {}
+        """Where policies have a say: until when, for which inputs (:mod:`.watch`)."""
         self.session = session
         self.user = user
         self.new_data = kept(session.data)
@@ -48,14 +59,13 @@ class Settled:
 class SettledSessions:
     """The settled sessions of one process."""
 
-    __slots__ = ("__weakref__", "_by_key", "_clock", "_counters", "_lock", "_store", "_user_claim")
+    __slots__ = ("__weakref__", "_by_key", "_clock", "_counters", "_lock", "_user_claim")
 
     def __init__(self, store: SessionStore, clock: Callable[[], float], user_claim: str) -> None:
-        self._store = store
+        self._counters = store.counters
         self._clock = clock
         self._user_claim = user_claim
         self._by_key: dict[bytes, Settled] = {}
-        self._counters: Sequence[int] | None = None
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -63,21 +73,24 @@ class SettledSessions:
         """See :mod:`.forks`. What is at hand stays good: the counters are shared with the parent."""
         self._lock = threading.Lock()
 
-    def peek(self, cookies: bytes, needle: bytes) -> Settled | None:
+    def peek(self, cookies: bytes, at: int, length: int) -> Settled | None:
         """The settled session that a Cookie header leads to, or ``None``: then ask the flow.
 
-        ``needle`` is the session cookie's name with its equals sign.
+        ``at``: where in it the session cookie's name was found last; ``length``: that of the name and equals sign.
         """
-        at = cookies.rfind(needle)
-        if at < 0 or (at and cookies[:at].rstrip(b" ")[-1:] != b";"):
+        if at and cookies[:at].rstrip(b" ")[-1:] != b";":
             return None  # a blank alone is no boundary: a stranger's cookie may have one in its value
-        begin = at + len(needle)
+        begin = at + length
         end = begin + TOKEN_LENGTH
         settled = self._by_key.get(sha256(cookies[begin:end]).digest())
-        counters = self._counters
+        if settled is None:
+            return None
+        try:
+            counters = self._counters()
+        except StoreUnavailable:
+            return None
         if (
-            settled is not None
-            and counters is not None
+            counters is not None
             and self._clock() < settled.until
             and counters[settled.slot] == settled.stamp
             and (end == len(cookies) or cookies[end] == _SEMICOLON)
@@ -87,25 +100,37 @@ class SettledSessions:
 
     def stamp(self, key: bytes) -> int | None:
         """The counter of a key's slot, to be read before its load; ``None`` if it vouches for nothing."""
+        stamp = self._count(slot_of(key))
+        return None if stamp is None or stamp & 1 else stamp
+
+    def _count(self, slot: int) -> int | None:
         try:
-            counters = self._counters = self._store.counters()
+            counters = self._counters()
         except StoreUnavailable:
             return None
-        if counters is None:
-            return None
-        stamp = counters[slot_of(key)]
-        return None if stamp & 1 else stamp
+        return None if counters is None else counters[slot]
 
-    def settle(self, session: Session, until: int, stamp: int | None) -> Settled:
-        """Make a loaded session ready, and keep it if its slot's counter is still ``stamp`` (rule 1)."""
+    def settle(
+        self, session: Session, until: int, stamp: int | None, generation: int = 0, inputs: Hashable = None
+    ) -> Settled:
+        """Make a loaded session ready, and keep it if its slot's counter is still ``stamp`` (rule 1).
+
+        ``generation`` and ``inputs``: what it was judged by, where policies have a say.
+        """
         slot = slot_of(session.key)
         # All requests of the process are shown this one session, so none may change it for the others.
-        session = replace(session, claims=MappingProxyType(dict(session.claims)))
+        session = replace(session, claims=_fixed(session.claims), signals=_fixed(session.signals))
         settled = Settled(session, User(session, self._user_claim), until, slot, stamp or 0)
-        counters = self._counters
-        if until and stamp is not None and counters is not None and counters[slot] == stamp:
+        if until and stamp is not None and self._count(slot) == stamp:
+            settled.generation = generation
             with self._lock:
                 by_key = self._by_key
+                before = by_key.get(session.key)
+                if before is not None and (before.stamp, before.generation) == (stamp, generation):
+                    if len(before.granted) < MOST_INPUTS:
+                        settled.granted.update(before.granted)
+                    settled.until = max(until, before.until)
+                settled.granted[inputs] = until
                 if len(by_key) >= MOST_SESSIONS and session.key not in by_key:
                     del by_key[next(iter(by_key))]
                 by_key[session.key] = settled

@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..flows import dispatch, sessions
+from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
-from ..rules.app_data import NoSession
+from ..rules.app_data import AppData, NoSession
 from ..vocabulary.errors import Refused, StoreConflict, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from .pages import PageRenderer
@@ -59,24 +60,35 @@ class WSGIShell:
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._watch = services.watch
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
-        self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
+        self._needle = f"{self._where.cookie_name(None)}=" if settings.base_url else ""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # A preflight is anonymous, whatever comes with it.
         if not environ.get("PATH_INFO", "").startswith(self._prefix) and environ["REQUEST_METHOD"] != "OPTIONS":
             cookies = environ.get("HTTP_COOKIE")
-            if cookies is not None:
-                settled = self._settled.peek(cookies.encode("latin-1"), self._needle or self._needle_of(environ))
-                if settled is not None:
+            needle = self._needle or self._needle_of(environ)
+            if cookies is not None and (at := cookies.rfind(needle)) >= 0:
+                settled = self._settled.peek(cookies.encode("latin-1"), at, len(needle))
+                if settled is not None and (self._watch is None or self._vouches(settled, environ)):
                     return self._forward(environ, start_response, settled)
         return self._answer(environ, start_response)
 
     # The fast path --------------------------------------------------------------------------------------
 
-    def _needle_of(self, environ: Environ) -> bytes:
-        return f"{self._where.cookie_name(_port(environ))}=".encode()
+    def _vouches(self, settled: Settled, environ: Environ) -> bool:
+        """Whether the policies in force have let this very kind of request pass."""
+        assert self._watch is not None
+        now = self._clock()
+        if self._watch.generation(now) != settled.generation:
+            return False
+        inputs = self._watch.of_environ(environ, _text(environ.get("PATH_INFO", "")) or "/", settled.session)
+        return now < settled.granted.get(inputs, 0)
+
+    def _needle_of(self, environ: Environ) -> str:
+        return f"{self._where.cookie_name(_port(environ))}="
 
     def _forward(
         self, environ: Environ, start_response: StartResponse, settled: Settled, cookies: tuple[str, ...] = ()
@@ -85,17 +97,34 @@ class WSGIShell:
         environ["kmsi"] = settled.session
         environ["kmsi.session"] = data = settled.new_data()
         environ["REMOTE_USER"] = settled.user.identity_
+        if self._watch is not None:
+            environ["kmsi.require"] = partial(self._require, environ, data)
 
         def decide(_status: str, headers: _Headers) -> _Headers | Reply:
             if data.touched and (changes := data.changes()) is not None:
                 failure = self._save(environ, settled, changes)
                 if failure is not None:
                     return failure
-            if cookies:  # what carries a session's token is kept by no cache, whatever the app said
+            ours = (*cookies, *data.cookies)
+            if ours:  # what carries a session's token is kept by no cache, whatever the app said
                 headers = [item for item in headers if item[0].lower() != "cache-control"]
-            return [*_protected(headers), *(("Set-Cookie", cookie) for cookie in cookies)]
+            return [*_protected(headers), *(("Set-Cookie", cookie) for cookie in ours)]
 
         return self._serve(environ, start_response, decide)
+
+    def _require(
+        self, environ: Environ, data: AppData, context: str
+    ) -> tuple[int, list[tuple[str, str]], bytes] | None:
+        """For an app that asks for an authentication context itself: what to answer instead, if it is not reached."""
+        now = self._clock()
+        request = self._request(environ, self._site(environ), b"")
+        reply = self._services.run(guard.require(self._deployment, request, context, now), now)
+        if reply is None:
+            return None
+        status, headers, body = rendered(reply, self._pages)
+        # Frameworks differ in what they make of several headers of one name: the cookies go their own way.
+        data.touched, data.cookies = True, tuple(value for name, value in headers if name == "set-cookie")
+        return status, [item for item in headers if item[0] != "set-cookie"], body
 
     def _serve(self, environ: Environ, start_response: StartResponse, decide: _Decide) -> Iterable[bytes]:
         """Run the app; ``decide`` sees its status and headers first, and may put a reply of ours in its place."""
@@ -180,13 +209,16 @@ class WSGIShell:
         now = self._clock()
         key = first_key(request)
         stamp = self._settled.stamp(key) if key else None
+        generation = self._watch.generation(now) if self._watch is not None else 0
         outcome = self._services.run(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):
             return self._reply(outcome, environ, start_response)
         session = outcome.session
         if session is None:
             return self._forward_anonymous(environ, start_response, outcome)
-        settled = self._settled.settle(session, outcome.until, stamp if session.key == key else None)
+        inputs = self._watch.of_environ(environ, path, session) if self._watch is not None else None
+        stamp = stamp if session.key == key else None
+        settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
         return self._forward(environ, start_response, settled, outcome.set_cookies)
 
     def _forward_anonymous(self, environ: Environ, start_response: StartResponse, outcome: Forward) -> Iterable[bytes]:

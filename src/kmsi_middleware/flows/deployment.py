@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from ..rules.seals import Dice, Seals
-from ..rules.targets import PublicPaths
+from ..rules.targets import AuthContexts, PublicPaths
 from ..vocabulary.records import frozen
 from ..vocabulary.settings import Settings
 
@@ -20,10 +20,12 @@ class Deployment:
     dice: Dice
     seals: Seals = field(init=False)
     public_paths: PublicPaths = field(init=False)
+    auth_contexts: AuthContexts = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seals", Seals(self.settings.secret_keys, self.dice))
         object.__setattr__(self, "public_paths", PublicPaths(self.settings.public_paths))
+        object.__setattr__(self, "auth_contexts", AuthContexts(self.settings.auth_contexts))
 
     @property
     def client_id(self) -> str:
@@ -32,6 +34,11 @@ class Deployment:
     @property
     def prefix(self) -> str:
         return self.settings.prefix
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether Conditional Access has a say at all."""
+        return self.settings.policies is not None
 
     def is_public(self, path: str) -> bool:
         """Whether a path needs no session."""

@@ -6,9 +6,10 @@ from __future__ import annotations
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
 from ..rules.targets import login_url, return_target
 from ..vocabulary.effects import Flow
-from ..vocabulary.errors import Refused
+from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
-from . import replies, sessions, sign_in
+from ..vocabulary.session import Session
+from . import access, replies, sessions, sign_in
 from .deployment import Deployment
 
 
@@ -22,12 +23,77 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     extend = not request.websocket and not is_prefetch(request)
     found = yield from sessions.find(app, request, now, extend=extend)
     if found.session is not None:
-        return Forward(found.session, found.set_cookies, until=found.until)
+        return (yield from _with_session(app, request, found, now, extend=extend))
     if app.is_public(request.path):
         return Forward(refusal=_invitation(app, request))
     if kind_of(request) is Kind.NAVIGATION and not request.websocket:
         return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
     return replies.signed_out_answer(app, request, found.ended)
+
+
+def require(app: Deployment, request: Request, context: str, now: float) -> Flow[Reply | None]:
+    """An app asks for an authentication context in the middle of a request. ``None``: it is reached."""
+    try:
+        found = yield from sessions.find(app, request, now, extend=False)
+        if found.session is None:
+            if kind_of(request) is Kind.NAVIGATION:
+                return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
+            return replies.signed_out_answer(app, request, found.ended)
+        outcome = yield from _with_session(app, request, found, now, extend=True, context=context)
+    except Refused as error:
+        return replies.refused(app, request, now, error)
+    except Unavailable as error:
+        return replies.unavailable(app, request, now, error)
+    return outcome if isinstance(outcome, Reply) else None
+
+
+def _with_session(
+    app: Deployment,
+    request: Request,
+    found: sessions.Found,
+    now: float,
+    *,
+    extend: bool,
+    context: str | None = None,
+) -> Flow[Outcome]:
+    """What the policies make of it. A public path is open to everybody, so also to whom a policy keeps out."""
+    session, set_cookies = found.session, found.set_cookies
+    assert session is not None
+    verdict = yield from access.judge(app, request, session, now, context=context)
+    until = min(found.until, verdict.until)
+    if session.persistent and not verdict.persistent:
+        session = yield from sessions.change(session, persistent=False)
+        set_cookies, until = (sessions.session_cookie(request, found.token, session, now),), 0
+    if verdict.outcome == "pass":
+        return Forward(session, set_cookies, until=until)
+    if request.path in app.public_paths and context is None:
+        return Forward(session, set_cookies)
+    match verdict.outcome:
+        case "blocked":
+            assert verdict.refusal is not None
+            raise verdict.refusal
+        case "refuse":
+            return replies.sign_in_due(app, request, verdict.ask.max_age, verdict.ask.context)
+        case "password":
+            return (yield from _new_password(app, request, session, verdict.ask, now))
+    if extend:
+        yield from sessions.change(session, refused_at=int(now))
+    return (yield from sign_in.begin(app, request, now, _return_to(app, request), ask=verdict.ask))
+
+
+def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Outcome]:
+    """To where the password is changed; then a fresh sign-in; and if the password is still the old one, a page."""
+    demanded_at = session.password_change_demanded_at
+    if kind_of(request) is not Kind.NAVIGATION or request.websocket:
+        return replies.sign_in_due(app, request, None, "", code="password_change_required")
+    url = app.settings.password_change_url
+    if demanded_at is None and url is not None:
+        yield from sessions.change(session, password_change_demanded_at=int(now))
+        return replies.redirect(url)
+    if demanded_at is not None and session.started_at <= demanded_at:
+        return (yield from sign_in.begin(app, request, now, _return_to(app, request), ask=ask))
+    detail = "your organization wants you to change your password before you go on"
+    raise Refused("password_change_required", detail, status=403)
 
 
 def _may_connect(app: Deployment, request: Request) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..rules import sign_in_log
 from ..vocabulary.effects import AppendSignIn
-from ..vocabulary.errors import KMSIError, ProtocolError
+from ..vocabulary.errors import KMSIError, ProtocolError, Refused
 from ..vocabulary.messages import Request
 from ..vocabulary.session import Session
 from .deployment import Deployment
@@ -38,7 +38,9 @@ def success(app: Deployment, request: Request, now: float, session: Session, sig
         now,
         session.correlation_id,
         claims=session.claims,
-        risk=sign_in.risk,
+        risk=sign_in.signals.get("risk"),
+        applied=sign_in.applied,
+        missing=sign_in.missing,
         decision=session.decision,
         persistent=session.persistent,
         interactive=session.decision != "silent",
@@ -54,7 +56,9 @@ def interrupted(app: Deployment, request: Request, now: float, sign_in: SignIn) 
         sign_in.correlation_id,
         code=sign_in_log.INTERRUPT_CODE,
         claims=sign_in.claims,
-        risk=sign_in.risk,
+        risk=sign_in.signals.get("risk"),
+        applied=sign_in.applied,
+        missing=sign_in.missing,
     )
 
 
@@ -63,3 +67,19 @@ def failure(app: Deployment, request: Request, now: float, correlation_id: str, 
     hint = error.hint if isinstance(error, ProtocolError) else ""
     reason = getattr(error, "detail", str(error))
     return _append(app, request, now, correlation_id, code=error.code, failure_reason=reason, hint=hint, claims=None)
+
+
+def refused(app: Deployment, request: Request, now: float, sign_in: SignIn, error: Refused) -> AppendSignIn:
+    """A sign-in that a policy did not let in: everybody is known in it."""
+    return _append(
+        app,
+        request,
+        now,
+        sign_in.correlation_id,
+        code=error.code,
+        failure_reason=error.detail,
+        claims=sign_in.claims,
+        risk=sign_in.signals.get("risk"),
+        applied=sign_in.applied,
+        missing=sign_in.missing,
+    )

@@ -151,6 +151,25 @@ def signed_out_answer(app: Deployment, request: Request, reason: EndReason | Non
     return problem(401, code, text, headers=headers, reason=reason or code, login_url=url)
 
 
+def sign_in_due(
+    app: Deployment, request: Request, max_age: int | None, context: str, *, code: str = "sign_in_frequency"
+) -> Reply:
+    """401 for who has a session, but needs a fresher sign-in, and can't be redirected (RFC 9470 §3)."""
+    try:
+        url = return_target(_page_of(request), request.site, app.prefix)
+    except Refused:
+        url = f"{request.site.root}/"
+    parts = ['Bearer error="insufficient_user_authentication"', f'error_description="{code}"']
+    parts += [f'acr_values="{context}"'] if context else []
+    parts += [f'max_age="{max_age}"'] if max_age is not None else []
+    challenge = ("www-authenticate", ", ".join(parts))
+    reason = code
+    if context and code == "sign_in_frequency":
+        code = "insufficient_user_authentication"
+    headers = (challenge, ("hx-redirect", url)) if kind_of(request) is Kind.HTMX else (challenge,)
+    return problem(401, code, "a fresh sign-in is needed for this", headers=headers, reason=reason, login_url=url)
+
+
 def _page_of(request: Request) -> str:
     """The page that a script or form belongs to, as far as the browser says so; else the start page."""
     for name in ("hx-current-url", "referer"):

@@ -14,7 +14,6 @@ from ..vocabulary.errors import StoreConflict
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
-from ..vocabulary.signals import Risk
 from .deployment import Deployment
 
 MOST_ATTEMPTS = 4
@@ -85,7 +84,13 @@ class SignIn:
     tokens: Mapping[str, str] = field(repr=False)
     return_to: str
     correlation_id: str
-    risk: Risk | None = None
+    second_factor_at: int | None = None
+    signals: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What the app's hook said, as :meth:`SignInSignals.known` has it."""
+    applied: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """What each policy came to, for the sign-in log."""
+    missing: tuple[str, ...] = ()
+    """Facts that policies needed and nobody told."""
 
     @property
     def subject(self) -> str:
@@ -100,12 +105,15 @@ class SignIn:
             "tokens": dict(self.tokens),
             "return_to": self.return_to,
             "correlation_id": self.correlation_id,
-            "risk": self.risk,
+            "second_factor_at": self.second_factor_at,
+            "signals": dict(self.signals),
+            "applied": list(self.applied),
+            "missing": list(self.missing),
         }
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> SignIn:
-        return cls(**{**payload, "sids": tuple(payload["sids"])})
+        return cls(**{**payload, "sids": tuple(payload["sids"]), "missing": tuple(payload["missing"])})
 
 
 def start(
@@ -132,6 +140,8 @@ def start(
         claims=sign_in.claims,
         sids=sign_in.sids,
         auth_time=sign_in.auth_time,
+        second_factor_at=sign_in.second_factor_at,
+        signals=sign_in.signals,
         started_at=at,
         renewed_at=at,
         expires_at=lifetimes.promised_end(app.settings, persistent=persistent, started_at=at, renewed_at=at),
@@ -149,11 +159,26 @@ def start(
         over = isinstance(lifetimes.judge(old, app.settings, now), lifetimes.Over)
         if not over and (old.issuer, old.subject) == (session.issuer, session.subject):
             sids = dict.fromkeys((*old.sids, *session.sids))
-            session = replace(session, data=old.data, sids=tuple(sids)[-8:])
+            session = replace(
+                session,
+                data=old.data,
+                sids=tuple(sids)[-8:],
+                password_change_demanded_at=old.password_change_demanded_at,
+            )
     yield CreateSession(session)
     for old in older:
         yield EndSession(old.key, "replaced")
     return session, (session_cookie(request, token, session, now),)
+
+
+def change(session: Session, **changes: Any) -> Flow[Session]:
+    """Change fields of a session. Where somebody else was faster, their change stands, and the next request sees."""
+    changed = replace(session, **changes, version=session.version + 1)
+    try:
+        yield SaveSession(changed)
+    except StoreConflict:
+        return replace(session, **changes)
+    return changed
 
 
 def save_data(session: Session, written: dict[str, Any], removed: frozenset[str]) -> Flow[Session | None]:

@@ -11,10 +11,12 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from ..rules import cookies, kmsi
+from ..rules.conditional_access import known
 from ..rules.navigation import Kind, kind_of
 from ..rules.oidc import authorization, id_token, tokens
 from ..rules.oidc.authorization import Secrets, Transaction
@@ -25,7 +27,7 @@ from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKey
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.signals import SignInFacts, SignInSignals
-from . import forms, interrupt, log, replies, sessions
+from . import access, forms, interrupt, log, replies, sessions
 from .deployment import Deployment
 
 PROMPTS = frozenset({"login", "consent", "select_account", "create", "none"})
@@ -33,10 +35,21 @@ BOUNCE_SECONDS = 60
 
 
 def begin(
-    app: Deployment, request: Request, now: float, return_to: str, *, prompt: str = "", login_hint: str = ""
+    app: Deployment,
+    request: Request,
+    now: float,
+    return_to: str,
+    *,
+    prompt: str = "",
+    login_hint: str = "",
+    ask: access.Ask | None = None,
 ) -> Flow[Reply]:
-    """Send the browser to the issuer."""
-    transaction, secrets = authorization.new_transaction(return_to, now, app.dice, prompt=prompt)
+    """Send the browser to the issuer. ``ask``: for what a policy wants."""
+    ask = ask or access.Ask()
+    prompt = prompt or ask.prompt
+    transaction, secrets = authorization.new_transaction(
+        return_to, now, app.dice, prompt=prompt, max_age=ask.max_age, context=ask.context, again=ask.again
+    )
     try:
         provider: Provider = yield GetProvider(request.site.issuer)
     except (ProtocolError, ProviderUnavailable) as error:
@@ -53,6 +66,8 @@ def begin(
         secrets=secrets,
         prompt=prompt,
         login_hint=login_hint,
+        max_age=ask.max_age,
+        context=ask.context,
     )
     suffix = cookies.TRANSACTION + transaction.cookie_suffix
     value = app.seals.sign("transaction", [transaction.id, secrets.seed, int(now)], now)
@@ -130,11 +145,11 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     if transaction is None:
         yield CountUnmatched("callback", request.client_address)
         raise Refused("state_unknown", "this sign-in was not started here, or too long ago", retry=True)
-    if not transaction.prompt:
-        found = yield from sessions.find(app, request, now)
-        if found.session is not None:  # rule 3
-            gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
-            return replies.redirect(transaction.return_to, cookies=(*found.set_cookies, gone))
+    found = yield from sessions.find(app, request, now, extend=not transaction.is_forced)
+    session = found.session
+    if session is not None and (not transaction.is_forced or session.started_at > transaction.started_at):  # rule 3
+        gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+        return replies.redirect(transaction.return_to, cookies=(*found.set_cookies, gone))
     secrets = _secrets(app, request, now, transaction)
     if secrets is None:
         yield CountUnmatched("callback", request.client_address)
@@ -162,12 +177,21 @@ def _complete(
 ) -> Flow[Reply]:
     """Redeem the code, and start the session or ask first."""
     sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
+    asked = access.Ask(transaction.max_age, transaction.context, transaction.prompt, transaction.again)
+    verdict = yield from access.judge_sign_in(app, request, sign_in, signals, asked, transaction.started_at, now)
+    sign_in = replace(sign_in, applied=verdict.applied, missing=verdict.missing)
+    if verdict.refusal is not None:
+        yield log.refused(app, request, now, sign_in, verdict.refusal)
+        return _failed(app, request, now, transaction, verdict.refusal)
+    if verdict.ask is not None:
+        return (yield from begin(app, request, now, transaction.return_to, ask=verdict.ask))
     situation = kmsi.Situation(
         settings=app.settings,
         claims=sign_in.claims,
         signals=signals,
         started_at=transaction.started_at,
         prompt=transaction.prompt,
+        decided=verdict.decided,
         remembered=interrupt.remembered_answer(app, request, now, sign_in),
     )
     decision = kmsi.decide(situation)
@@ -244,7 +268,8 @@ def _redeem(
         tokens={name: value for name, value in kept.items() if value},
         return_to=transaction.return_to,
         correlation_id=transaction.correlation_id,
-        risk=signals.risk,
+        second_factor_at=known.second_factor_at(claims, signals, id_token.auth_time_of(claims) or int(now)),
+        signals=signals.known(),
     )
     return sign_in, signals
 

@@ -25,6 +25,8 @@ class AppData(dict[str, Any]):
     # Defaults on the class: most requests never touch their data, and pay for nothing but the dict.
     touched = False
     """Whether :meth:`changes` is worth asking; never wrongly False."""
+    cookies: tuple[str, ...] = ()
+    """Set-Cookie values that go with the app's response."""
     discarded = False
     """Whether saving failed, so that the app's response is not sent."""
     _nested: dict[str, Any] | None = None

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +53,14 @@ NUMBERS: Mapping[str, int] = {
     "sign_in_late": 50089,
     "sign_in_used": 54005,  # already redeemed
     "state_unknown": 50089,
+    # Conditional Access said so.
+    "blocked_by_policy": 53003,  # BlockedByConditionalAccess
+    "device_not_compliant": 53000,  # DeviceNotCompliant
+    "device_not_joined": 53001,  # DeviceNotDomainJoined
+    "second_factor_missing": 50076,  # UserStrongAuthClientAuthNRequired
+    "step_up_failed": 50076,
+    "sign_in_too_old": 70043,  # BadTokenDueToSignInFrequency
+    "auth_time_missing": 70044,
     # It failed on our side.
     "store_unavailable": 90033,  # MsodsServiceUnavailable: the directory did not answer
 }
@@ -125,13 +133,16 @@ def sign_in_record(
     risk: Risk | None = None,
     decision: str = "",
     persistent: bool | None = None,
+    applied: Sequence[Mapping[str, Any]] = (),
+    missing: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One record, ready for JSON.
 
     ``at`` is in seconds since 1970 (UTC). ``code`` is empty for a success, ``INTERRUPT_CODE`` for the
     interrupt being shown, else a failure's stable code; ``failure_reason`` says it in words and ``hint`` in
     the IdP's. ``claims`` are those of the *checked* ID token, or ``None`` as long as nobody is known.
-    ``decision`` is why the session is ``persistent`` or not; both only for a success.
+    ``applied`` is what each Conditional Access policy came to, ``missing`` the facts that policies needed and nobody
+    told. ``decision`` is why the session is ``persistent`` or not; both only for a success.
     """
     number = number_of(code, hint)
     if number == INTERRUPT:
@@ -149,7 +160,7 @@ def sign_in_record(
         "clientAppUsed": "Browser",
         "userAgent": clean_text(user_agent, _USER_AGENT_LIMIT),
         "correlationId": clean_text(correlation_id),
-        "conditionalAccessStatus": "notApplied",
+        "conditionalAccessStatus": _conditional_access_status(applied),
         "isInteractive": interactive,
         "riskDetail": "none" if risk else "hidden",
         "riskLevelAggregated": risk or "hidden",
@@ -179,9 +190,19 @@ def sign_in_record(
             "countryOrRegion": None,
             "geoCoordinates": {"altitude": None, "latitude": None, "longitude": None},
         },
-        "appliedConditionalAccessPolicies": [],
-        "kmsi": {"code": clean_text(code), "decision": clean_text(decision), "persistent": persistent},
+        "appliedConditionalAccessPolicies": [dict(policy) for policy in applied],
+        "kmsi": {
+            "code": clean_text(code),
+            "decision": clean_text(decision),
+            "persistent": persistent,
+            **({"missing": list(missing)} if missing else {}),
+        },
     }
+
+
+def _conditional_access_status(applied: Sequence[Mapping[str, Any]]) -> str:
+    results = {policy.get("result") for policy in applied}
+    return "failure" if "failure" in results else "success" if "success" in results else "notApplied"
 
 
 def timestamp(at: float) -> str:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote, urlencode
 
 from ..vocabulary.errors import Refused
@@ -55,6 +55,40 @@ def is_normal(path: str) -> bool:
     if not path.startswith("/") or "//" in path or re.search(r"[\x00-\x1f\x7f\\;%]", path):
         return False
     return not _has_dots(path)
+
+
+class AuthContexts:
+    """Which authentication context a path needs. Of several patterns the longest decides.
+
+    A path that is not in its normal form needs whatever a path like it could need: it is matched as a router
+    might take it.
+    """
+
+    def __init__(self, contexts: Mapping[str, str]) -> None:
+        self._by_length = sorted(contexts.items(), key=lambda item: len(item[0]), reverse=True)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_length)
+
+    def of(self, path: str) -> str | None:
+        """The context of a decoded path below the app's root, or ``None``."""
+        if not self._by_length:
+            return None
+        path = _as_a_router_might(path)
+        for pattern, context in self._by_length:
+            if path == pattern or (pattern.endswith("/*") and (path + "/").startswith(pattern[:-1])):
+                return context
+        return None
+
+
+def _as_a_router_might(path: str) -> str:
+    segments: list[str] = []
+    for segment in unquote(path).split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    return "/" + "/".join(segments)
 
 
 class PublicPaths:

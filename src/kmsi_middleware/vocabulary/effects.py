@@ -128,6 +128,25 @@ class AskSignals(Effect):
 
 
 @frozen
+class GetPolicies(Effect):
+    """Answer: the Conditional Access policies in force (``rules.conditional_access.policy.PolicySet``)."""
+
+
+@frozen
+class GetCountry(Effect):
+    """Answer: the country of an address, two letters in upper case; ``""``: it belongs to none; ``None``: not known."""
+
+    address: str
+
+
+@frozen
+class AskRisk(Effect):
+    """Answer: :class:`SignInSignals` from the app's ``current_risk`` hook: what has changed since the sign-in."""
+
+    session: Session
+
+
+@frozen
 class AppendSignIn(Effect):
     """Write a record to the sign-in log. Answer: ``None``; a failing log is logged and stops nobody."""
 

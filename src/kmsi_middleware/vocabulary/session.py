@@ -49,6 +49,14 @@ class Session:
     """Why it is persistent or not: the row of the table in :mod:`kmsi_middleware.rules.kmsi`."""
     correlation_id: str
     """The sign-in's name in the sign-in log."""
+    second_factor_at: int | None = None
+    """When the person last showed a second factor, if ``amr`` tells of one."""
+    signals: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What the app's hook said of the sign-in; the policies go by it for as long as the session lasts."""
+    refused_at: int | None = None
+    """When a navigation was last answered by a sign-in that fell due."""
+    password_change_demanded_at: int | None = None
+    """When the person was sent to change the password."""
     data: bytes = field(default=b"{}", repr=False)
     """The app's own data (``request.session``), as a JSON object."""
     sealed: bytes = field(default=b"", repr=False)

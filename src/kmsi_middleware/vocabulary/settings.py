@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .addresses import EMBEDDED, as_browsers_say, without_password
 from .errors import SettingsError
+from .session import Session
 from .settings_checks import check_each, check_together
 from .signals import SignInFacts, SignInSignals
 
@@ -27,12 +28,21 @@ SignInSignalsHook = Callable[
     "SignInSignals | Mapping[str, Any] | Awaitable[SignInSignals | Mapping[str, Any] | None] | None",
 ]
 
+CurrentRiskHook = Callable[[Session], "SignInSignals | Mapping[str, Any] | None"]
+
+
+class Texts(dict[str, str]):
+    """A mapping of texts that is never changed, so that it can be a default."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
 
 def _setting(
     default: Any, *, unit: str, effect: str, source: str, environment: bool = True, secret: bool = False
 ) -> Any:
     return field(
-        default=default,
+        default=Texts() if default == {} else default,
         repr=not secret,
         metadata={"unit": unit, "effect": effect, "source": source, "environment": environment, "secret": secret},
     )
@@ -240,6 +250,66 @@ class Settings:
         effect="How long sign-in records are kept.",
         source="Entra ID: sign-in logs are kept for 30 days",
     )
+    policies: Any = _setting(
+        None,
+        unit="file, folder, or list",
+        effect="Conditional Access policies and named locations, in Microsoft Graph's JSON. Files are read again when "
+        "they change.",
+        source="Seed “authentication session management”; Microsoft Graph `conditionalAccessPolicy`",
+    )
+    claims_map: Mapping[str, str] = _setting(
+        {},
+        unit="fact=claim, separated by spaces",
+        effect="Which claim tells what a policy asks for, where it is not the usual one: `user`, `groups`, `roles`, "
+        "`guest`, `home_tenant`, `sign_in_risk`, `user_risk`, `device`, `country`, `password_changed_at`.",
+        source="Entra ID: optional claims",
+    )
+    auth_contexts: Mapping[str, str] = _setting(
+        {},
+        unit="path=context, separated by spaces",
+        effect="Which paths need an authentication context that policies speak of: exact, or ending in `/*`, as "
+        "`/payments/*=c1`.",
+        source="Entra ID: authentication contexts c1 to c99",
+    )
+    step_up: Literal["max_age", "acr_values", "claims"] = _setting(
+        "max_age",
+        unit="name",
+        effect="How the issuer is asked for what an authentication context needs: a fresh sign-in, the context in "
+        "`acr_values`, or in `claims` (`acrs`, as Entra ID has it). The last two are checked in the answer.",
+        source="RFC 9470; OpenID Connect Core 1.0 §5.5",
+    )
+    missing_auth_time: Literal["refuse", "trust_sign_in"] = _setting(
+        "refuse",
+        unit="name",
+        effect="What a sign-in frequency makes of an issuer that does not say when the person signed in: nobody gets "
+        "in, or the sign-in at this app counts.",
+        source="OpenID Connect Core 1.0 §2: `auth_time`",
+    )
+    background_grace: int = _setting(
+        7_200,
+        unit="seconds, 0 to 86,400",
+        effect="For how long requests in the background go on after a sign-in fell due, if the person does nothing.",
+        source="Seed “authentication session management”: example 2",
+    )
+    current_risk: CurrentRiskHook | None = _setting(
+        None,
+        unit="function, quick and not async",
+        effect="Says how risky a session is now; asked with every request, where a policy speaks of risk.",
+        source="Entra ID: continuous access evaluation",
+        environment=False,
+    )
+    password_change_url: str | None = _setting(
+        None,
+        unit="URL",
+        effect="Where a person is sent whom a policy tells to change the password.",
+        source="Seed “authentication session management”: policy 3",
+    )
+    country_database: str | None = _setting(
+        None,
+        unit="file",
+        effect="A MaxMind database that tells the country of an address. Needs the extra `geo`.",
+        source="Microsoft Graph `countryNamedLocation`",
+    )
     http_timeout: int = _setting(
         10,
         unit="seconds, 1 to 60",
@@ -325,7 +395,21 @@ def default_text(item: Field[Any]) -> str:
         return ""
     if isinstance(item.default, tuple):
         return " ".join(item.default)
+    if isinstance(item.default, Mapping):
+        return " ".join(f"{name}={value}" for name, value in item.default.items())
     return str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
+
+
+def _mapping(item: Field[Any], value: Any) -> Mapping[str, str]:
+    problem = f"give a mapping of texts, or a text ({item.metadata['unit']})"
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in re.split(r"[\s,]+", value) if part]
+        if not all(name and equals and content for name, equals, content in pairs):
+            raise SettingsError(item.name, value, problem)
+        value = {name: content for name, _, content in pairs}
+    if not isinstance(value, Mapping) or not all(isinstance(part, str) for pair in value.items() for part in pair):
+        raise SettingsError(item.name, value, problem)
+    return Texts(value)
 
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -342,6 +426,8 @@ def _coerced(item: Field[Any], value: Any) -> Any:
             if all(isinstance(part, str) for part in parts):
                 return parts
         raise SettingsError(item.name, _shown(item.name, value), "give a list of texts")
+    if kind.startswith("Mapping"):
+        return _mapping(item, value)
     if kind == "int":
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
             return int(value)

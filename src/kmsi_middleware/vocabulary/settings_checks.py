@@ -13,6 +13,18 @@ from .errors import SettingsError
 if TYPE_CHECKING:
     from .settings import Settings
 
+FACTS = (
+    "user",
+    "groups",
+    "roles",
+    "guest",
+    "home_tenant",
+    "sign_in_risk",
+    "user_risk",
+    "device",
+    "country",
+    "password_changed_at",
+)
 COOKIE_LIMIT_DAYS = 400  # rfc6265bis 5.5: a browser shortens anything longer
 
 _RANGES = {
@@ -22,6 +34,7 @@ _RANGES = {
     "clock_skew": (0, 300, "seconds"),
     "sign_in_log_days": (1, 3_650, "days"),
     "http_timeout": (1, 60, "seconds"),
+    "background_grace": (0, 86_400, "seconds"),
 }
 _ASYMMETRIC = re.compile(r"(RS|PS|ES)(256|384|512)|EdDSA|Ed25519|ES256K")
 
@@ -69,6 +82,18 @@ def check_each(settings: Settings) -> None:
             raise SettingsError(
                 "public_paths", path, "give a path from the root, exact (/about) or ending in /* (/static/*)"
             )
+    for path, context in settings.auth_contexts.items():
+        if not path.startswith("/") or "*" in path.removesuffix("/*") or "//" in path or _has_dots(path):
+            raise SettingsError(
+                "auth_contexts", path, "give a path from the root, exact (/pay) or ending in /* (/payments/*)"
+            )
+        if not re.fullmatch(r"c[1-9][0-9]?", context):
+            raise SettingsError("auth_contexts", context, "give an authentication context, c1 to c99")
+    for fact in settings.claims_map:
+        if fact not in FACTS:
+            raise SettingsError("claims_map", fact, f"give one of {', '.join(FACTS)}")
+    if settings.password_change_url is not None:
+        _url("password_change_url", settings.password_change_url)
     for name in ("websocket_origins", "frame_ancestors"):
         for origin in getattr(settings, name):
             if not is_origin(origin):
@@ -79,8 +104,10 @@ def check_each(settings: Settings) -> None:
         raise SettingsError("cookie_name", settings.cookie_name, "give 1 to 40 letters, digits, - or _")
     if isinstance(settings.store, str) and not re.fullmatch(r"memory:|sqlite:.+", settings.store):
         raise SettingsError("store", settings.store, "give sqlite:PATH, memory: or a store object")
-    if settings.sign_in_signals is not None and not callable(settings.sign_in_signals):
-        raise SettingsError("sign_in_signals", settings.sign_in_signals, "give a function")
+    for name in ("sign_in_signals", "current_risk"):
+        hook = getattr(settings, name)
+        if hook is not None and not callable(hook):
+            raise SettingsError(name, hook, "give a function")
 
 
 def check_together(settings: Settings) -> None:

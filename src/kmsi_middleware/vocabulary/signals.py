@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 from .errors import KMSIError
@@ -32,6 +32,24 @@ class SignInSignals:
     """Signed in by seamless single sign-on or integrated Windows authentication."""
     consent: bool | None = None
     """The sign-in was part of a user or admin consent flow."""
+    user_risk: Risk | None = None
+    """How likely it is that the account itself is compromised; ``risk`` is the sign-in's."""
+    device: Mapping[str, Any] | None = None
+    """Microsoft Graph's device properties (``isCompliant``, ``trustType``, …), for Conditional Access."""
+    second_factor: bool | None = None
+    """Whether a second factor was shown, where ``amr`` does not tell."""
+    password_changed_at: int | None = None
+    """When the password was last changed, in seconds since 1970."""
+
+    def updated(self, newer: SignInSignals) -> SignInSignals:
+        """These, and what ``newer`` knows instead."""
+        known = {item.name: getattr(newer, item.name) for item in fields(newer)}
+        return replace(self, **{name: value for name, value in known.items() if value is not None})
+
+    def known(self) -> dict[str, Any]:
+        """What is known, as JSON can hold it."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def of(cls, answer: SignInSignals | Mapping[str, Any] | None) -> SignInSignals:
@@ -45,9 +63,14 @@ class SignInSignals:
             signals = cls(**answer)
         else:
             raise KMSIError(f"sign_in_signals must return SignInSignals, a mapping of its fields or None: {answer!r}")
-        for name in ("shared_device", "guest", "silent", "consent"):
+        for name in ("shared_device", "guest", "silent", "consent", "second_factor"):
             if getattr(signals, name) not in (True, False, None):
                 raise KMSIError(f"sign_in_signals: {name} must be True, False or None")
-        if signals.risk not in ("none", "low", "medium", "high", None):
-            raise KMSIError(f"sign_in_signals: risk must be none, low, medium or high, not {signals.risk!r}")
+        for name in ("risk", "user_risk"):
+            if getattr(signals, name) not in ("none", "low", "medium", "high", None):
+                raise KMSIError(f"sign_in_signals: {name} must be none, low, medium or high")
+        if signals.device is not None and not isinstance(signals.device, Mapping):
+            raise KMSIError("sign_in_signals: device must be a mapping of Graph's device properties")
+        if signals.password_changed_at is not None and not isinstance(signals.password_changed_at, int):
+            raise KMSIError("sign_in_signals: password_changed_at must be whole seconds since 1970")
         return signals

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import field
@@ -33,6 +34,17 @@ class Transaction:
     return_to: str
     started_at: int
     prompt: str = ""
+    max_age: int | None = None
+    """What was asked with ``max_age``, in seconds."""
+    context: str = ""
+    """The authentication context that the answer must have reached."""
+    again: bool = False
+    """Whether this attempt follows one whose answer did not do."""
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether it was begun although, or because, there is a session."""
+        return bool(self.prompt or self.context or self.again) or self.max_age is not None
 
     @property
     def cookie_suffix(self) -> str:
@@ -68,9 +80,19 @@ class Secrets:
         return encode(hashlib.sha256(self.verifier.encode()).digest())
 
 
-def new_transaction(return_to: str, now: float, dice: Dice, *, prompt: str = "") -> tuple[Transaction, Secrets]:
+def new_transaction(
+    return_to: str,
+    now: float,
+    dice: Dice,
+    *,
+    prompt: str = "",
+    max_age: int | None = None,
+    context: str = "",
+    again: bool = False,
+) -> tuple[Transaction, Secrets]:
     """A fresh attempt and its secrets."""
-    return Transaction(encode(dice(16)), return_to, int(now), prompt), Secrets(encode(dice(16)))
+    transaction = Transaction(encode(dice(16)), return_to, int(now), prompt, max_age, context, again)
+    return transaction, Secrets(encode(dice(16)))
 
 
 def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
@@ -80,6 +102,9 @@ def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
         "r": transaction.return_to,
         "t": transaction.started_at,
         "p": transaction.prompt,
+        "m": transaction.max_age,
+        "c": transaction.context,
+        "a": transaction.again,
     }
     return seals.seal("state", payload, now)
 
@@ -89,7 +114,7 @@ def opened_state(state: str, seals: Seals, now: float) -> Transaction | None:
     payload = seals.open("state", state, within=TRANSACTION_SECONDS, now=now)
     if payload is None:
         return None
-    return Transaction(payload["i"], payload["r"], payload["t"], payload["p"])
+    return Transaction(*(payload[name] for name in "irtpmca"))
 
 
 def authorization_url(
@@ -102,6 +127,8 @@ def authorization_url(
     secrets: Secrets,
     prompt: str = "",
     login_hint: str = "",
+    max_age: int | None = None,
+    context: str = "",
 ) -> str:
     """§3.1.2.1: where the browser is sent."""
     parameters = {
@@ -120,6 +147,12 @@ def authorization_url(
         parameters["prompt"] = prompt
     if login_hint:
         parameters["login_hint"] = login_hint
+    if max_age is not None:
+        parameters["max_age"] = str(max_age)
+    if context and settings.step_up == "acr_values":
+        parameters["acr_values"] = context
+    if context and settings.step_up == "claims":
+        parameters["claims"] = json.dumps({"id_token": {"acrs": {"essential": True, "value": context}}})
     return with_query(provider.authorization_endpoint, parameters)
 
 

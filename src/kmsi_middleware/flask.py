@@ -1,0 +1,44 @@
+"""Authentication contexts for Flask: views that need more than a session.
+
+    @app.post("/pay")
+    @require_auth_context("c1")
+    def pay(): ...
+
+Where a policy wants a fresh sign-in, or a second factor, for the context, a person is taken to it and back to the
+page; a script gets a 401 (RFC 9470). Paths can be mapped without code, by the setting ``auth_contexts``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flask
+
+__all__ = ["require_auth_context"]
+
+View = Callable[..., Any]
+
+
+def require_auth_context(context: str) -> Callable[[View], View]:
+    """Decorates a view. ``context``: ``c1`` to ``c99``."""
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            environ = flask.request.environ
+            require = environ.get("kmsi.require")
+            if require is None:
+                if environ.get("kmsi") is None:
+                    flask.abort(403)  # with protect="none" this becomes a sign-in
+                return view(*args, **kwargs)  # there are no policies, so nothing more is wanted
+            answer = require(context)
+            if answer is None:
+                return view(*args, **kwargs)
+            status, headers, body = answer
+            return flask.Response(body, status, headers)
+
+        return guarded
+
+    return decorate

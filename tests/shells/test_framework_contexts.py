@@ -1,0 +1,110 @@
+"""Authentication contexts that an app asks for itself: decorators for Starlette and Flask, a FastAPI dependency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi import Depends, FastAPI
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tests.shells.shell_support import HOME, MINUTE, Browser, Page, World
+from tests.shells.test_shell_policies import PAYMENTS, code
+
+from kmsi_middleware.flask import require_auth_context as flask_context
+from kmsi_middleware.starlette import auth_context, require_auth_context
+
+
+async def home(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("home")
+
+
+@require_auth_context("c1")
+async def pay(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("paid")
+
+
+def starlette_app(world: World, **settings: Any) -> Any:
+    return world.middleware(Starlette(routes=[Route("/", home), Route("/pay", pay)]), **settings)
+
+
+def fastapi_app(world: World, **settings: Any) -> Any:
+    app = FastAPI()
+
+    @app.get("/")
+    async def start() -> str:
+        return "home"
+
+    @app.get("/pay", dependencies=[Depends(auth_context("c1"))])
+    async def paying() -> str:
+        return "paid"
+
+    return world.middleware(app, **settings)
+
+
+def flask_app(world: World, **settings: Any) -> Any:
+    app = Flask("contexts")
+
+    @app.get("/")
+    def start() -> str:
+        return "home"
+
+    @app.get("/pay")
+    @flask_context("c1")
+    def paying() -> str:
+        return "paid"
+
+    return world.middleware(app, **settings)
+
+
+@pytest.fixture(params=[starlette_app, fastapi_app, flask_app])
+def stage_of(request: pytest.FixtureRequest, stage: Any) -> Any:
+    def make(**settings: Any) -> tuple[World, Browser]:
+        world: World = stage("wsgi" if request.param is flask_app else "asgi-asyncio")
+        world.serve(request.param(world, **settings))
+        return world, world.browser()
+
+    return make
+
+
+def test_a_person_is_taken_to_a_fresh_sign_in_and_back(stage_of: Any) -> None:
+    world, browser = stage_of(policies=[PAYMENTS])
+    browser.sign_in("mia", "yes")
+    assert "paid" in browser.visit("/pay").text
+    world.clock.pass_(6 * MINUTE)
+    for _ in range(2):
+        assert "home" in browser.visit("/").text
+    asked = browser.visit("/pay?sum=5")
+    assert "pick" in Page(asked.text).buttons
+    page = browser.submit(browser.submit(asked, pick="mia"), answer="yes")
+    assert page.url == f"{HOME}/pay?sum=5"
+    assert "paid" in page.text
+
+
+def test_a_script_is_told_what_is_wanted(stage_of: Any) -> None:
+    world, browser = stage_of(policies=[PAYMENTS])
+    browser.sign_in("mia", "yes")
+    world.clock.pass_(6 * MINUTE)
+    refused = browser.fetch("/pay")
+    assert refused.status == 401
+    assert 'error="insufficient_user_authentication"' in refused.header("www-authenticate")
+    assert 'acr_values="c1"' in refused.header("www-authenticate")
+    if "json" in refused.header("content-type") and "detail" not in refused.json():
+        assert code(refused) == "insufficient_user_authentication"
+
+
+def test_without_policies_nothing_more_is_wanted(stage_of: Any) -> None:
+    world, browser = stage_of()
+    browser.sign_in("mia", "yes")
+    world.clock.pass_(60 * MINUTE)
+    assert "paid" in browser.visit("/pay").text
+
+
+def test_with_protect_none_nobody_is_let_in_without_a_session(stage_of: Any) -> None:
+    _, browser = stage_of(policies=[PAYMENTS], protect="none")
+    assert "home" in browser.visit("/").text
+    assert browser.fetch("/pay").status == 403
+    assert "pick" in Page(browser.visit("/pay").text).buttons
