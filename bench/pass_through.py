@@ -78,6 +78,35 @@ def session_for(token: str) -> Session:
     )
 
 
+def policies(count: int) -> list[dict[str, Any]]:
+    """So many policies that read the address and the platform, and let everybody pass."""
+    conditions = {
+        "users": {"includeUsers": ["All"], "excludeGroups": ["staff"]},
+        "applications": {"includeApplications": ["All"]},
+        "clientAppTypes": ["all"],
+        "platforms": {"includePlatforms": ["all"], "excludePlatforms": ["linux"]},
+        "locations": {"includeLocations": ["All"], "excludeLocations": ["home"]},
+    }
+    frequency = {"isEnabled": True, "frequencyInterval": "timeBased", "value": 12, "type": "hours"}
+    location = {
+        "@odata.type": "#microsoft.graph.ipNamedLocation",
+        "id": "home",
+        "displayName": "Home",
+        "isTrusted": False,
+        "ipRanges": [{"@odata.type": "#microsoft.graph.iPv4CidrRange", "cidrAddress": "127.0.0.0/8"}],
+    }
+    made = [
+        {
+            "displayName": f"Policy {number}",
+            "state": "enabled",
+            "conditions": conditions,
+            "sessionControls": {"signInFrequency": frequency},
+        }
+        for number in range(count)
+    ]
+    return [location, *made]
+
+
 def filled(store: Any) -> str:
     """A store with some sessions, and the token of one."""
     tokens = [secrets.token_urlsafe(32) for _ in range(SESSIONS)]
@@ -295,6 +324,12 @@ def main() -> None:
             "ours, signed in, SQLite, strict": asgi_case(
                 KMSIMiddleware(reads_session, store=sqlite, **SETTINGS), cookie["SQLite"].encode()
             ),
+        } | {
+            f"ours, SQLite, {count:,} policies": asgi_case(
+                KMSIMiddleware(reads_session, store=sqlite, policies=policies(count), **SETTINGS),
+                cookie["SQLite"].encode(),
+            )
+            for count in (10, 1_000)
         }
         results = measured(asgi)
         peer = "Starlette SessionMiddleware, session read"
@@ -304,9 +339,7 @@ def main() -> None:
             "bare WSGI app": wsgi_case(wsgi_bare, None),
             "Flask app": flask_bare,
             "Flask app, session read": flask_reads,
-            "ours, signed in, memory": wsgi_case(
-                WSGIMiddleware(wsgi_bare, store=memory, **SETTINGS), cookie["memory"]
-            ),
+            "ours, signed in, memory": wsgi_case(WSGIMiddleware(wsgi_bare, store=memory, **SETTINGS), cookie["memory"]),
             "ours, signed in, SQLite, strict": wsgi_case(
                 WSGIMiddleware(wsgi_bare, store=sqlite, **SETTINGS), cookie["SQLite"]
             ),

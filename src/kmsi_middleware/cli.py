@@ -1,7 +1,8 @@
-"""The command line: ``kmsi sign-ins``, ``kmsi settings``, ``kmsi idp``.
+"""The command line: ``kmsi sign-ins``, ``kmsi what-if``, ``kmsi policies check``, ``kmsi policy-impact``,
+``kmsi settings``, ``kmsi idp``.
 
-Exit codes: 0 done, 1 it could not be done (a log that can't be read), 2 asked for wrongly. Bad input gets one
-line that says what would work, never a traceback.
+Exit codes: 0 done, 1 it could not be done (a log that can't be read) or was found wanting (policies), 2 asked for
+wrongly. Bad input gets one line that says what would work, never a traceback.
 """
 
 from __future__ import annotations
@@ -14,17 +15,14 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from .edges.sign_in_log import SignInLog, beside
-from .rules.sign_in_log import INTERRUPT, SUCCESS, clean_text
+from . import policies_cli
+from .command_line import TIMES, NotDone, WrongUse, check_period, instant, print_table, sign_in_log
+from .rules.sign_in_log import INTERRUPT, SUCCESS
 from .vocabulary.errors import KMSIError
 from .vocabulary.settings import default_text, described, environment_name
-
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def main(argv: Sequence[str] | None = None, *, clock: Callable[[], float] = time.time) -> int:
@@ -47,36 +45,39 @@ def main(argv: Sequence[str] | None = None, *, clock: Callable[[], float] = time
         # Whoever read us has seen enough (`kmsi sign-ins | head`); nor must Python flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KMSIError as error:
+    except (WrongUse, NotDone, KMSIError) as error:
         print(f"kmsi: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, WrongUse) else 1
     return code
 
 
 def _parser(now: float) -> argparse.ArgumentParser:
-    def instant(text: str) -> float:
-        return _instant(text, now)
+    def moment(text: str) -> float:
+        return instant(text, now)
 
-    parser = argparse.ArgumentParser(prog="kmsi", description="Sign-ins, settings and a provider to try them.")
+    parser = argparse.ArgumentParser(
+        prog="kmsi", description="Sign-ins, policies, settings and a provider to try them."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sign_ins = commands.add_parser(
         "sign-ins",
         help="list the sign-in log",
         description="List the sign-in log, newest first. Every filter given must hold.",
-        epilog="TIME is ISO 8601, in UTC unless it says otherwise (2026-11-21, 2026-11-21T09:30+01:00), or how "
-        "long ago: 90s, 15m, 2h, 3d, 1w.",
+        epilog=TIMES,
     )
     sign_ins.add_argument("--user", default="", metavar="U", help="the id, or how the user name or name begins")
     sign_ins.add_argument("--code", type=int, metavar="N", help="the error code: 0 is a success, 50140 the interrupt")
     sign_ins.add_argument("--correlation-id", default="", metavar="ID", help="the correlation id, or its beginning")
-    sign_ins.add_argument("--since", type=instant, metavar="TIME", help="from this instant on")
-    sign_ins.add_argument("--until", type=instant, metavar="TIME", help="before this instant")
+    sign_ins.add_argument("--since", type=moment, metavar="TIME", help="from this instant on")
+    sign_ins.add_argument("--until", type=moment, metavar="TIME", help="before this instant")
     sign_ins.add_argument("--abandoned", action="store_true", help="only “Stay signed in?” that nobody answered")
     sign_ins.add_argument("--limit", type=_positive, default=100, metavar="N", help="at most so many (100)")
     sign_ins.add_argument("--json", action="store_true", help="one JSON object a line, as Microsoft Graph's signIn")
     sign_ins.add_argument("--store", metavar="sqlite:PATH", help="the session store (default: KMSI_STORE)")
     sign_ins.set_defaults(run=_sign_ins)
+
+    policies_cli.add_commands(commands, moment)
 
     settings = commands.add_parser("settings", help="list every setting: default, unit, environment, effect")
     settings.set_defaults(run=_settings)
@@ -87,21 +88,8 @@ def _parser(now: float) -> argparse.ArgumentParser:
 
 
 def _sign_ins(given: argparse.Namespace, clock: Callable[[], float]) -> int:
-    if given.since is not None and given.until is not None and given.since >= given.until:
-        return _wrong("--since must be before --until")
-    default = next(default_text(item) for item in described() if item.name == "store")
-    store = given.store or os.environ.get("KMSI_STORE") or default
-    kind, _, place = store.partition(":")
-    if kind != "sqlite" or not place:
-        return _wrong(f"the store {store!r} has no sign-in log on disk: give --store sqlite:PATH")
-    path = beside(Path(place))
-    if not path.exists():
-        print(
-            f"kmsi: there is no sign-in log at {path} yet; --store sqlite:PATH or KMSI_STORE says where to look",
-            file=sys.stderr,
-        )
-        return 1
-    log = SignInLog(path, days=1)
+    check_period(given.since, given.until)
+    log = sign_in_log(given.store)
     try:
         records = log.read(
             now=clock(),
@@ -119,8 +107,8 @@ def _sign_ins(given: argparse.Namespace, clock: Callable[[], float]) -> int:
         for record in records:
             print(json.dumps(record, separators=(",", ":")))
         return 0
-    # A table for a person fits the terminal; a file or a pipe gets everything.
-    _table(map(_row, records), shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None)
+    # The beginning of a correlation id is enough to ask for it with --correlation-id.
+    print_table(_HEADINGS, map(_row, records), shrink=((3, 26), (4, 14), (1, 12), (3, 12)))
     if not records:
         print("No sign-ins match.", file=sys.stderr)
     elif len(records) == given.limit:
@@ -141,30 +129,13 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
         result = "“Stay signed in?” shown"
     else:
         result = ": ".join(dict.fromkeys(filter(None, (extension.get("code"), status["failureReason"])))) or "failed"
-    cells = (
+    return (
         record["createdDateTime"][:19].replace("T", " "),
         record["userPrincipalName"] or record["userDisplayName"] or record["userId"] or "-",
         str(number),
         result,
         record["correlationId"],
     )
-    return tuple(clean_text(cell) for cell in cells)
-
-
-def _table(rows: Iterable[tuple[str, ...]], width: int | None) -> None:
-    table = [_HEADINGS, *rows]
-    if len(table) == 1:
-        return
-    sizes = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
-    if width is not None:
-        room = width - 2 * (len(sizes) - 1)
-        # The beginning of a correlation id is enough to ask for it with --correlation-id.
-        for column, least in ((3, 26), (4, 14), (1, 12), (3, 12)):
-            excess = max(0, sum(sizes) - room)
-            sizes[column] = max(min(sizes[column], least), sizes[column] - excess)
-    for row in table:
-        cells = (cell if len(cell) <= size else cell[: size - 1] + "…" for cell, size in zip(row, sizes, strict=True))
-        print("  ".join(cell.ljust(size) for cell, size in zip(cells, sizes, strict=True)).rstrip())
 
 
 def _settings(given: argparse.Namespace, clock: Callable[[], float]) -> int:
@@ -184,28 +155,10 @@ def _settings(given: argparse.Namespace, clock: Callable[[], float]) -> int:
     return 0
 
 
-def _instant(text: str, now: float) -> float:
-    ago = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
-    if ago:
-        return now - int(ago[1]) * _UNITS[ago[2]]
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: give 2026-11-21, 2026-11-21T09:30Z, or how long ago, as 2h or 3d"
-        ) from None
-
-
 def _positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 on")
     return int(text)
-
-
-def _wrong(problem: str, to: TextIO | None = None) -> int:
-    print(f"kmsi: {problem}", file=to or sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
