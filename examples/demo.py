@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from demo_clock import added
 from demo_servers import ROOT, Demo, Trouble
 from kmsi_middleware.idp import default_config
 
@@ -41,6 +42,8 @@ WHAT_THEY_SHOW = {
     "rita": "high risk: not asked",
     "sam": "on a shared device: not asked",
     "iwa": "signed in by Windows itself: not asked",
+    "carl": "a contractor: never asked, by policy",
+    "eve": "break glass: left out of every policy",
 }
 
 
@@ -120,10 +123,20 @@ def welcome(demo: Demo) -> str:
         "  5  Sign out, then sign in as gus, rita, sam or iwa: no question. “Decision” on the page says why.",
         f"  6  {demo.starlette_url}/.auth/me: who you are, and how long the session has left.",
         f"  7  curl -i {demo.starlette_url}/ : a program gets a 401 in JSON, never a redirect.",
-        f"  8  .venv/bin/kmsi sign-ins --store sqlite:{shown}/starlette-app/sessions.sqlite3",
+        f"  8  {demo.starlette_url}/payments wants a fresh sign-in with a second factor, every time (but not",
+        "     twice in five minutes). The rules are in examples/policies/: edit one, and it holds at once.",
+        f"  9  .venv/bin/kmsi policy-impact --store sqlite:{shown}/starlette-app/sessions.sqlite3",
+        "     says whom each policy touched, and whom the report-only one would have: sign in as rita first.",
+        " 10  .venv/bin/python examples/demo_clock.py +1h",
+        "     An hour passes for all three servers: the next page that you open wants a new sign-in.",
+        f" 11  {demo.issuer}/devices: use this browser on MIA-LAPTOP, and sign in to it. Now nobody asks for",
+        "     her password, until an hour has passed; unlocking helps again once four hours have.",
+        f" 12  .venv/bin/kmsi sign-ins --store sqlite:{shown}/starlette-app/sessions.sqlite3",
         "     lists the sign-ins. Leave “Stay signed in?” unanswered, and ten minutes later --abandoned lists it.",
         "",
     ]
+    if ahead := added(demo.clock):
+        lines += [f"The servers' clock is {ahead:,} seconds ahead, as you told it to be (see 10).", ""]
     if sys.platform == "darwin" and not _resolves("flask.localhost"):
         lines += ["In Safari, the Tea counter needs this line in /etc/hosts:  127.0.0.1 flask.localhost", ""]
     lines += [f"The servers' logs are in {shown}/. Ctrl-C stops everything.", ""]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
+from demo_clock import move
 from fake_browser import Browser, Page
 
 if TYPE_CHECKING:
     from demo_servers import Demo
 
 ASKED, SIGN_IN = "<h1>Stay signed in?</h1>", "<h1>Sign in</h1>"
+CODE, PAYING = "<h1>Enter your code</h1>", "<p>Payments, "
 KEPT, NOT_KEPT = "kept when the browser closes", "ends when the browser closes"
 
 
@@ -35,6 +40,22 @@ def go_round(demo: Demo) -> bool:
     asked = {record["correlationId"] for record in records if record["status"]["errorCode"] == 50140}
     done = {record["correlationId"] for record in records if record["status"]["errorCode"] == 0}
     expect("the sign-in log has the question and its answer under one id", len(asked & done) == 1, records)
+    with Browser(demo.address) as contractor:
+        page = contractor.sign_in(f"{demo.starlette_url}/", user="carl", answer="")
+        by_policy = NOT_KEPT in page.text and "<code>policy<" in page.text
+        expect("a contractor is not asked, by policy", by_policy, page.url)
+    with Browser(demo.address) as risky:
+        page = risky.sign_in(f"{demo.starlette_url}/", user="rita", answer="")
+        expect("a report-only policy blocks nobody", "<code>high_risk<" in page.text, page.url)
+    blocked = {
+        policy["displayName"]: policy["wouldBlock"]["users"]
+        for policy in json.loads(_kmsi(demo, "policy-impact", "--json"))["policies"]
+    }
+    expect("and its impact says whom it would have", blocked["Block sign-ins of high risk"] == 1, blocked)
+    with Browser(demo.address) as browser:
+        _policies(demo, browser, expect)
+    with Browser(demo.address) as laptop:
+        _device(demo, laptop, expect)
     return passed
 
 
@@ -77,6 +98,44 @@ def _whole_round(demo: Demo, browser: Browser, expect: Callable[..., None]) -> N
     expect("as does the Notebook", SIGN_IN in page.text, page.url)
 
 
+def _policies(demo: Demo, browser: Browser, expect: Callable[..., None]) -> None:
+    notebook, payments = f"{demo.starlette_url}/", f"{demo.starlette_url}/payments"
+    browser.sign_in(notebook)
+    page = browser.visit(payments)
+    expect("payments want a fresh sign-in", SIGN_IN in page.text, page.url)
+    page = browser.submit(page, pick="mia")
+    expect("and a second factor", CODE in page.text, page.url)
+    page = _answered(browser, browser.submit(page, code="100001"))
+    expect("and then are there", PAYING in page.text, page.url)
+    expect("within five minutes nobody is asked twice", PAYING in browser.visit(payments).text)
+    _an_hour_passes(demo)
+    page = browser.visit(notebook)
+    expect("an hour later, the Notebook wants a new sign-in", SIGN_IN in page.text, page.url)
+    page = _answered(browser, browser.submit(page, pick="mia"))
+    expect("and is back with it", "Notebook</h1>" in page.text, page.url)
+
+
+def _device(demo: Demo, browser: Browser, expect: Callable[..., None]) -> None:
+    notebook, devices = f"{demo.starlette_url}/", f"{demo.issuer}/devices"
+    for event in ("use", "device_sign_in"):
+        page = browser.submit(browser.visit(devices), event=event)
+    expect("a browser can be on a device", "this browser is on it" in page.text, page.url)
+    page = _answered(browser, browser.visit(notebook))
+    expect("whose owner is signed in without a question", "Notebook</h1>" in page.text, page.url)
+    _an_hour_passes(demo)
+    page = browser.visit(notebook)
+    expect("for an hour", SIGN_IN in page.text, page.url)
+
+
+def _answered(browser: Browser, page: httpx.Response) -> httpx.Response:
+    return browser.submit(page, answer="no") if ASKED in page.text else page
+
+
+def _an_hour_passes(demo: Demo) -> None:
+    move(demo.clock, 3_600)
+    time.sleep(0.5)  # the servers look every 0.2 seconds
+
+
 def _origin(url: str) -> str:
     return "/".join(url.split("/")[:3]) + "/"
 
@@ -88,7 +147,10 @@ def _is_persistent(browser: Browser, app: str) -> bool:
 
 
 def _sign_ins(demo: Demo) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "kmsi_middleware.cli", "sign-ins", "--json", "--user", "mia"]
+    return [json.loads(line) for line in _kmsi(demo, "sign-ins", "--json", "--user", "mia").splitlines()]
+
+
+def _kmsi(demo: Demo, *arguments: str) -> bytes:
+    command = [sys.executable, "-m", "kmsi_middleware.cli", *arguments]
     command += ["--store", f"sqlite:{demo.store('starlette-app')}"]
-    output = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout  # noqa: S603
-    return [json.loads(line) for line in output.splitlines()]
+    return subprocess.run(command, check=True, capture_output=True, timeout=30).stdout  # noqa: S603

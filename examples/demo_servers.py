@@ -18,6 +18,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS, STOP_SECONDS = 30, 10
 APPS = ("starlette-app", "flask-app")
+POLICIES = ROOT / "examples" / "policies"
 
 
 class Trouble(Exception):
@@ -96,7 +97,7 @@ class Demo:
     """The three servers, and what they need on disk. Use as a context manager: it stops them at its end."""
 
     def __init__(self, folder: Path, address: str, ports: dict[str, int]) -> None:
-        self.folder, self.address = folder, address
+        self.folder, self.address, self.clock = folder, address, folder / "clock"
         host = f"[{address}]" if ":" in address else address
         self.issuer = f"http://{host}:{ports['IDP_PORT']}"
         self.starlette_url = f"http://localhost:{ports['STARLETTE_PORT']}"
@@ -127,14 +128,15 @@ class Demo:
         self.servers = (self.idp, self.starlette, self.flask)
 
     def _server(self, place: tuple[str, str, int, str], settings: dict[str, str], *module: object) -> Server:
-        # Nothing from outside changes what the demo shows, and no proxy comes between its servers.
+        # Nothing from outside changes what the demo shows, and no proxy comes between its servers. All go by the
+        # demo's clock.
         foreign = ("KMSI_", "GUNICORN_", "UVICORN_", "WEB_CONCURRENCY")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         direct = dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost,::1")
-        environment = {**inherited, **direct, "PYTHONUNBUFFERED": "1", **settings}
+        environment = {**inherited, **direct, "PYTHONUNBUFFERED": "1", "DEMO_CLOCK": str(self.clock)} | settings
         name, url, port, probe = place
         log = self.folder / f"{name.split()[1].lower()}.log"
-        command = [sys.executable, "-m", *map(str, module)]
+        command = [sys.executable, str(ROOT / "examples" / "demo_clock.py"), "run", *map(str, module)]
         return Server(name, url, self.address, port, probe, command, environment, log)
 
     def _settings(self, client_id: str, url: str, other: str, kept: dict[str, str]) -> dict[str, str]:
@@ -146,6 +148,7 @@ class Demo:
             "KMSI_SECRET_KEYS": kept[f"{client_id} secret_key"],
             "KMSI_BASE_URL": url,
             "KMSI_STORE": f"sqlite:{self.store(client_id)}",
+            "KMSI_POLICIES": str(POLICIES),
             "OTHER_APP": other,
         }
 

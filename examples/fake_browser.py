@@ -28,12 +28,13 @@ class Loopback(httpx.HTTPTransport):
 
 
 class Page(HTMLParser):
-    """What of a page a visitor can use: its form, its frames, where it goes on to by itself."""
+    """What of a page a visitor can use: its first form, its frames, where it goes on to by itself."""
 
     def __init__(self, response: httpx.Response) -> None:
         super().__init__()
         self.url = response.url
         self.action = ""
+        self._forms = 0
         self.hidden: dict[str, str] = {}
         self.frames: list[str] = []
         self.refresh = ""
@@ -41,9 +42,10 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        if tag == "form" and not self.action:
-            self.action = str(self.url.join(given["action"]))
-        elif tag == "input" and given.get("type") == "hidden":
+        if tag == "form":
+            self._forms += 1
+            self.action = self.action or str(self.url.join(given["action"]))
+        elif tag == "input" and given.get("type") == "hidden" and self._forms == 1:
             self.hidden[given["name"]] = given.get("value", "")
         elif tag == "iframe":
             self.frames.append(given["src"])

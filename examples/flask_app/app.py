@@ -40,7 +40,7 @@ def page(**values: object) -> str:
 
 def signals(sign_in: SignInFacts) -> SignInSignals:
     """What your provider knows about a sign-in. With high risk, or on a shared device, nobody is asked to stay."""
-    risk = "high" if sign_in.claims.get("risk") == "high" else None
+    risk = "high" if sign_in.claims.get("risk") == "high" else "none"
     return SignInSignals(risk=risk, shared_device=sign_in.claims.get("shared_device") is True)
 
 

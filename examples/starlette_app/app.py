@@ -26,6 +26,10 @@ async def write(request: Request) -> Response:
     return RedirectResponse("/", 303)
 
 
+async def payments(request: Request) -> Response:
+    return page(request, paying=True)
+
+
 async def about(request: Request) -> Response:
     return page(request, public=True)
 
@@ -39,7 +43,7 @@ def page(request: Request, **values: object) -> Response:
 
 def signals(sign_in: SignInFacts) -> SignInSignals:
     """What your provider knows about a sign-in. With high risk, or on a shared device, nobody is asked to stay."""
-    risk = "high" if sign_in.claims.get("risk") == "high" else None
+    risk = "high" if sign_in.claims.get("risk") == "high" else "none"
     return SignInSignals(risk=risk, shared_device=sign_in.claims.get("shared_device") is True)
 
 
@@ -63,6 +67,7 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 <main>
 <h1>Notebook</h1>
 {% if public %}<p>This page is public. Everything else here needs a sign-in.</p>
+{% elif paying %}<p>Payments, {{ user.display_name }}: whoever is here has just signed in.</p>
 {% else %}<form method="post" action="/note">
   <p><label for="note">Hello {{ user.display_name }}. What should this session remember?</label></p>
   <textarea id="note" name="note" rows="3" maxlength="280">{{ note }}</textarea> <button>Keep it</button>
@@ -74,18 +79,21 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
   <dt>Decision</dt><dd><code>{{ session.decision }}</code></dd>
 </dl>
 {% endif %}<nav>
-  {% if public %}<a href="/">Notebook</a>{% else %}<a href="/about">Public page</a>{% endif %}
+  <a href="/">Notebook</a> <a href="/payments">Payments</a> <a href="/about">Public page</a>
   {% if other %}<a href="{{ other }}">The other app</a>{% endif %}
   <a href="/.auth/me">/.auth/me</a>
 </nav>
 {% if session %}<form method="post" action="/.auth/logout"><button>Sign out</button></form>{% endif %}
 </main></html>""")
 
-app = Starlette(routes=[Route("/", notebook), Route("/note", write, methods=["POST"]), Route("/about", about)])
+pages = [Route("/", notebook), Route("/payments", payments), Route("/about", about)]
+app = Starlette(routes=[*pages, Route("/note", write, methods=["POST"])])
 app.add_middleware(
     KMSIMiddleware,
     issuer=os.environ.get("KMSI_ISSUER", "embedded"),
     app_name="Notebook",
     public_paths=["/about"],
     sign_in_signals=signals,
+    auth_contexts={"/payments/*": "c1"},  # for the policies that KMSI_POLICIES names
+    step_up="acr_values",
 )
