@@ -1,0 +1,149 @@
+"""Sign-out in a browser: what signs out and what asks, the way through the provider and back, and what is left."""
+
+from __future__ import annotations
+
+from tests.browser.chromium import Chromium
+
+ASKS = "Sign out?"
+
+
+def still_in(browser: Chromium, notebook: str) -> None:
+    browser.open(notebook)
+    browser.is_at(notebook, "Notebook")
+
+
+def test_a_form_of_the_app_signs_out(browser: Chromium, notebook: str) -> None:
+    browser.sign_in(notebook, "Notebook")
+    browser.sign_out(notebook)
+    out = [fetched for fetched in browser.fetched if fetched.path in ("/.auth/logout", "/end-session")]
+    assert [(fetched.method, fetched.status) for fetched in out] == [("POST", 303), ("GET", 200)]
+    browser.press("Sign in again")
+    browser.sees("Sign in")
+
+
+def test_an_address_that_is_typed_asks(browser: Chromium, notebook: str) -> None:
+    browser.sign_in(notebook, "Notebook")
+    browser.open(f"{notebook}.auth/logout")
+    browser.sees(ASKS)
+    browser.press("Cancel")
+    browser.is_at(notebook, "Notebook")
+    browser.open(f"{notebook}.auth/logout")
+    browser.sees(ASKS)
+    # Its form leads to the provider by a redirect, which form-action must allow.
+    browser.sign_out(notebook)
+    browser.open(notebook)
+    browser.sees("Sign in")
+
+
+def test_a_link_within_the_app_signs_out(browser: Chromium, notebook: str) -> None:
+    browser.sign_in(notebook, "Notebook")
+    browser.follow_a_link(f"{notebook}.auth/logout")
+    browser.is_signed_out(notebook)
+
+
+def test_a_link_on_another_site_asks(browser: Chromium, notebook: str, tea: str) -> None:
+    browser.sign_in(notebook, "Notebook")
+    browser.open(f"{tea}about")
+    browser.sees("Tea counter")
+    browser.follow_a_link(f"{notebook}.auth/logout")
+    browser.sees(ASKS)
+    still_in(browser, notebook)
+
+
+def test_a_form_on_another_site_does_nothing(browser: Chromium, notebook: str, tea: str) -> None:
+    browser.sign_in(notebook, "Notebook")
+    browser.open(f"{tea}about")
+    browser.sees("Tea counter")
+    with browser.leaving():
+        browser.js(
+            "const form = document.createElement('form'); form.method = 'post'; form.action = arguments[0]; "
+            "document.body.append(form); form.submit()",
+            f"{notebook}.auth/logout",
+        )
+    browser.sees("That did not work")
+    assert "cross_site_form" in browser.text
+    still_in(browser, notebook)
+
+
+def test_images_and_frames_of_another_site_do_nothing(browser: Chromium, notebook: str, tea: str) -> None:
+    browser.sign_in(notebook, "Notebook")
+    browser.open(f"{tea}about")
+    browser.sees("Tea counter")
+    browser.js(
+        "for (const name of ['img', 'iframe']) { const it = document.createElement(name); it.src = arguments[0]; "
+        "window.tried = 0; it.onload = it.onerror = () => window.tried += 1; document.body.append(it) }",
+        f"{notebook}.auth/logout",
+    )
+    browser.wait("Both", lambda: browser.js("return window.tried") == 2)
+    still_in(browser, notebook)
+    # The frame and the image are this test's own; what the browser says of them is that they were refused.
+    refused = [line for line in browser.console if "frame-ancestors" in line or "X-Frame-Options" in line]
+    assert refused == browser.console
+    browser.console.clear()
+    browser.fetched[:] = [fetched for fetched in browser.fetched if fetched.kind != "Image"]
+
+
+def test_the_back_button_shows_nothing_private(browser: Chromium, notebook: str) -> None:
+    """The app's page is no-store, and yet browsers keep it for the back button, whole, unless they are told."""
+    browser.sign_in(notebook, "Notebook")
+    browser.element("#note").send_keys("Private")
+    browser.press("Keep it")
+    browser.is_at(notebook, "Notebook")
+    browser.sign_out(notebook)
+    seen = len(browser.fetched)
+    browser.back(2)
+    browser.sees("Sign in")
+    asked = [fetched for fetched in browser.fetched[seen:] if fetched.url == notebook]
+    assert [fetched.status for fetched in asked] == [303]
+
+
+def test_a_form_that_comes_too_late_says_so(browser: Chromium, notebook: str) -> None:
+    """The session ended in another tab; here, a form is sent."""
+    browser.sign_in(notebook, "Notebook")
+    first = browser.driver.current_window_handle
+    browser.new_tab()
+    browser.open(notebook)
+    browser.sign_out(notebook)
+    browser.driver.switch_to.window(first)
+    browser.press("Keep it")
+    browser.sees("Please sign in")
+    assert "no_session" in browser.text
+    browser.press("Sign in")
+    browser.pick("mia")
+    browser.sees("Stay signed in?")
+    browser.press("No")
+    browser.is_at(notebook, "Notebook")
+
+
+def test_the_app_that_is_told_says_why(browser: Chromium, notebook: str, tea: str) -> None:
+    browser.sign_in(tea, "Tea counter")
+    first = browser.driver.current_window_handle
+    browser.new_tab()
+    browser.open(notebook)
+    browser.sees("Stay signed in?")
+    browser.press("No")
+    browser.is_at(notebook, "Notebook")
+    browser.sign_out(notebook)
+    browser.driver.switch_to.window(first)
+    browser.press("One more cup")
+    browser.sees("You are signed out")
+    assert "signed_out" in browser.text
+
+
+def test_a_question_in_another_tab_is_forgotten(browser: Chromium, notebook: str) -> None:
+    """Whoever finds the browser after a sign-out can't be signed in by a question that was left open."""
+    browser.open(notebook)
+    browser.pick("mia")
+    browser.sees("Stay signed in?")
+    waiting = browser.driver.current_window_handle
+    browser.new_tab()
+    browser.open(notebook)
+    browser.sees("Stay signed in?")
+    browser.press("No")
+    browser.is_at(notebook, "Notebook")
+    browser.sign_out(notebook)
+    browser.driver.switch_to.window(waiting)
+    browser.press("Yes")
+    browser.sees("Please sign in again")
+    browser.open(f"{notebook}.auth/me")
+    browser.wait("The refusal", lambda: '"no_session"' in browser.text)

@@ -1,0 +1,34 @@
+"""What a browser fetches before anybody asked for it starts no sign-in, and the page is there when asked for."""
+
+from __future__ import annotations
+
+import pytest
+from tests.browser.chromium import Chromium
+
+PREFETCH = """
+const link = document.createElement("link"); link.rel = "prefetch"; link.href = arguments[0]; document.head.append(link)
+"""
+SPECULATE = """
+const rules = document.createElement("script"); rules.type = "speculationrules";
+rules.textContent = JSON.stringify({ [arguments[1]]: [{ urls: [arguments[0]], eagerness: "immediate" }] });
+document.head.append(rules)
+"""
+
+
+@pytest.mark.parametrize("way", ["link", "prefetch", "prerender"])
+def test_a_speculative_fetch_starts_no_sign_in(browser: Chromium, notebook: str, way: str) -> None:
+    target = f"{notebook}?page={way}"
+    browser.open(f"{notebook}about")
+    browser.sees("Notebook")
+    browser.js(PREFETCH if way == "link" else SPECULATE, target, way)
+    browser.wait("The fetch", lambda: any(f.url == target and f.status for f in browser.fetched))
+    (fetched,) = [fetched for fetched in browser.fetched if fetched.url == target]
+    assert "prefetch" in fetched.sent["sec-purpose"]
+    assert (fetched.status, fetched.headers.get("set-cookie")) == (401, None)
+    assert browser.cookies() == {}
+    browser.open(target)
+    browser.pick("mia")
+    browser.sees("Stay signed in?")
+    browser.press("No")
+    browser.is_at(target, "Notebook")
+    browser.fetched.remove(fetched)  # it was this test's page that asked for it
