@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..rules.app_data import kept
-from ..rules.cookies import TOKEN_LENGTH
+from ..rules.cookies import LONGEST_HEADER, TOKEN_LENGTH
 from ..vocabulary.effects import SessionStore, slot_of
 from ..vocabulary.errors import StoreUnavailable
 from ..vocabulary.session import Session
@@ -94,6 +94,7 @@ class SettledSessions:
             and self._clock() < settled.until
             and counters[settled.slot] == settled.stamp
             and (end == len(cookies) or cookies[end] == _SEMICOLON)
+            and len(cookies) <= LONGEST_HEADER
         ):
             return settled
         return None
