@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -244,11 +245,26 @@ def test_a_risk_that_rises_is_judged_at_the_next_request(world: World, browser: 
 def test_a_second_factor_that_the_provider_does_not_show_ends_on_a_page_never_in_a_loop(
     world: World, browser: Browser
 ) -> None:
-    world.app(policies=[policy("Two", grant={"operator": "OR", "builtInControls": ["mfa"]})])
+    world.provider(HOME)
+    provider = world._provider
+    assert provider is not None
+    deaf = replace(provider.config.app(HOME), step_up=False)  # a provider that knows nothing of what is asked
+    provider.config = provider.config.with_app(deaf)
+    world.client(HOME, policies=[policy("Two", grant={"operator": "OR", "builtInControls": ["mfa"]})])
     page = browser.sign_in("mia", None)
     assert page.status == 403
     assert "second_factor_missing" in page.text
     assert browser.who() is None
+
+
+def test_a_second_factor_is_asked_for_and_shown(world: World, browser: Browser) -> None:
+    world.app(policies=[policy("Two", grant={"operator": "OR", "builtInControls": ["mfa"]})])
+    page = browser.submit(browser.visit("/page"), pick="mia")
+    assert asked(page), "who signs in is known only now, and with that the policy"
+    page = browser.submit(page, pick="mia")
+    page = browser.submit(browser.submit(page, code="100001"), answer="yes")
+    assert page.url == f"{HOME}/page"
+    assert browser.who() == "Mia Member"
 
 
 def test_a_second_factor_that_the_hook_vouches_for_will_do(world: World, browser: Browser) -> None:
@@ -309,3 +325,55 @@ def test_report_only_changes_nothing_and_is_in_the_log(world: World, browser: Br
     results = {item["displayName"]: item["result"] for item in records(world)[0]["appliedConditionalAccessPolicies"]}
     assert results == {"Would block": "reportOnlyFailure", "Would ask": "reportOnlySuccess"}
     assert records(world)[0]["conditionalAccessStatus"] == "notApplied"
+
+
+# Devices -------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """Mia at her joined laptop. It is 00:00."""
+
+    def __init__(self, world: World, browser: Browser) -> None:
+        self.world, self.browser, self.midnight = world, browser, world.clock.now
+        world.app(policies=[HOURLY])
+        self.does("use")
+        self.does("device_sign_in")
+
+    def at(self, hours: int, minutes: int, seconds: int = 0) -> None:
+        self.world.clock.now = self.midnight + hours * HOUR + minutes * MINUTE + seconds
+
+    def does(self, event: str) -> None:
+        page = f"{HOME}/.auth/idp/devices"
+        self.browser.post(page, {"device": "d0e1c2b3-0001-4a5b-8c9d-1e2f3a4b5c6d", "event": event}, source=page)
+
+    def works(self) -> bool:
+        """Whether a page comes, without a question."""
+        page = self.browser.visit("/page")
+        return page.url == f"{HOME}/page" and page.status == 200
+
+
+def test_example_3_scenario_1_unlocking_within_the_cycle_does_not_help(world: World, browser: Browser) -> None:
+    desk = Desk(world, browser)
+    assert desk.works()
+    desk.at(0, 30)
+    desk.does("lock")
+    desk.at(0, 45)
+    desk.does("unlock")
+    desk.at(0, 59, 59)
+    assert desk.works()
+    desk.at(1, 0)
+    assert asked(browser.visit("/page"))
+
+
+def test_example_3_scenario_2_unlocking_after_four_hours_is_a_sign_in(world: World, browser: Browser) -> None:
+    desk = Desk(world, browser)
+    assert desk.works()
+    desk.at(0, 30)
+    desk.does("lock")
+    desk.at(4, 45)
+    desk.does("unlock")
+    assert desk.works()
+    desk.at(5, 44, 59)
+    assert desk.works()
+    desk.at(5, 45)
+    assert asked(browser.visit("/page"))

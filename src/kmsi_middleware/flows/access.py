@@ -15,7 +15,7 @@ Seed: Configure authentication session management with Conditional Access.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from ..rules.conditional_access import known
@@ -45,6 +45,8 @@ class Ask:
     context: str = ""
     """An authentication context that the answer must have reached."""
     prompt: str = ""
+    second_factor: bool = False
+    """Whether a second factor is asked for (``amr`` in the ``claims`` parameter)."""
     again: bool = False
     """Whether this is the second attempt: there is no third (rule 2)."""
 
@@ -96,6 +98,7 @@ def judge(
             return Verdict("password", persistent=persistent, ask=Ask(prompt="login", context=context or ""))
         if not _wants(wanting, "mfa"):
             return Verdict("blocked", persistent=persistent, refusal=_device_wanted(wanting))
+        ask = replace(ask, second_factor=True)
         # What is demanded is never put off, unlike what only fell due.
         return Verdict("due" if _is_navigation(request) else "refuse", persistent=persistent, ask=ask)
     falls = due(controls, proofs, now, clock_skew=app.settings.clock_skew)
@@ -187,7 +190,9 @@ def judge_sign_in(
         return verdict()
     if asked.again:
         return verdict(refusal=_still_wanting(bool(wanting) or outcome == "no_second_factor", reached))
-    return verdict(ask=Ask(max_age=max_age(controls), context=asked.context, again=True))
+    second_factor = bool(wanting) or outcome == "no_second_factor"
+    ask = Ask(max_age(controls), asked.context, asked.prompt, second_factor, again=True)
+    return verdict(ask=ask)
 
 
 _NO_AUTH_TIME = "your organization limits how old a sign-in may be, and your provider does not say when you signed in"

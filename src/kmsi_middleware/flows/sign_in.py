@@ -68,6 +68,7 @@ def begin(
         login_hint=login_hint,
         max_age=ask.max_age,
         context=ask.context,
+        second_factor=ask.second_factor,
     )
     suffix = cookies.TRANSACTION + transaction.cookie_suffix
     value = app.seals.sign("transaction", [transaction.id, secrets.seed, int(now)], now)
@@ -177,7 +178,7 @@ def _complete(
 ) -> Flow[Reply]:
     """Redeem the code, and start the session or ask first."""
     sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
-    asked = access.Ask(transaction.max_age, transaction.context, transaction.prompt, transaction.again)
+    asked = access.Ask(transaction.max_age, transaction.context, transaction.prompt, again=transaction.again)
     verdict = yield from access.judge_sign_in(app, request, sign_in, signals, asked, transaction.started_at, now)
     sign_in = replace(sign_in, applied=verdict.applied, missing=verdict.missing)
     if verdict.refusal is not None:

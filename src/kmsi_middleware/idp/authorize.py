@@ -207,7 +207,7 @@ def _proceed(visit: Visit, values: dict[str, str], *, signed_in: bool = False, c
         assert user is not None
         if wanted.sub not in (None, user.sub):
             raise Denied("login_required", "The person who is signed in is not the one that was asked for")
-        if wanted.contexts and not step_up.shows_second_factor(session):
+        if wanted.second_factor and not step_up.shows_second_factor(session):
             raise Denied("unmet_authentication_requirements", "The second factor was not shown")
         if not consented and _must_consent(site, user, ask):
             if "none" in ask.prompts:
@@ -237,7 +237,7 @@ def _must_sign_in(visit: Visit, provider: Provider, ask: Ask, wanted: step_up.Wa
     if wanted.sub not in (None, user.sub):
         return True
     now = visit.site.clock()
-    if wanted.contexts and not step_up.holds(session, now):
+    if not step_up.holds(session, wanted, now):
         return True
     # Whole seconds, as the app is told them. "0" asks for a sign-in now, however short ago the last one was.
     return ask.max_age is not None and now >= int(session.auth_time) + ask.max_age

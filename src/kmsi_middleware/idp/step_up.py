@@ -6,6 +6,7 @@
 2. What answers a context is a sign-in with two factors, not older than five minutes: whoever has just shown both to
    one app is not asked by the next.
 3. The ID token says which of the contexts asked for hold: ``acrs`` all of them, ``acr`` the first.
+   A second factor alone, however old, is asked for as ``amr`` with the value ``mfa`` in ``claims``.
 4. A person whose ``amr`` names ``mfa`` shows the second factor with every sign-in. Anybody else is asked for the
    code, and without a code that could be asked for the request fails.
 
@@ -38,6 +39,8 @@ class Wanted:
     contexts: tuple[str, ...] = ()
     sub: str | None = None
     """The only person whose sign-in will do (OpenID Connect Core, section 5.5.1)."""
+    second_factor: bool = False
+    """A second factor, however old: ``amr`` with the value ``mfa`` in the ``claims`` parameter."""
     unmet: bool = False
     """Something essential is wanted that nothing here can answer."""
 
@@ -53,21 +56,24 @@ def wanted(values: dict[str, str]) -> Wanted:
         asked += contexts
         unmet = unmet or bool(found and not contexts and (claims[name] or {}).get("essential"))
     sub = _values("sub", claims.get("sub"))
-    return Wanted(tuple(dict.fromkeys(asked)), sub[0] if sub else None, unmet)
+    second_factor = "mfa" in _values("amr", claims.get("amr"))
+    return Wanted(tuple(dict.fromkeys(asked)), sub[0] if sub else None, second_factor or bool(asked), unmet)
 
 
 def shows_second_factor(session: BrowserSession) -> bool:
     return "mfa" in session.amr
 
 
-def holds(session: BrowserSession, now: float) -> bool:
-    """Whether a sign-in answers every context (rule 2)."""
-    return shows_second_factor(session) and now - int(session.auth_time) < FRESH_SECONDS
+def holds(session: BrowserSession, asked: Wanted, now: float) -> bool:
+    """Whether a sign-in answers what is wanted: every context (rule 2), and a second factor."""
+    if asked.second_factor and not shows_second_factor(session):
+        return False
+    return not asked.contexts or now - int(session.auth_time) < FRESH_SECONDS
 
 
 def needs_code(user: User, asked: Wanted) -> bool:
     """Whether the code is to be asked for, after the password (rule 4)."""
-    return bool(asked.contexts) and "mfa" not in user.amr
+    return asked.second_factor and "mfa" not in user.amr
 
 
 def amr_with_code(user: User) -> tuple[str, ...]:

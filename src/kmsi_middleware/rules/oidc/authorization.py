@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import field
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ...vocabulary.errors import ProtocolError
@@ -129,6 +130,7 @@ def authorization_url(
     login_hint: str = "",
     max_age: int | None = None,
     context: str = "",
+    second_factor: bool = False,
 ) -> str:
     """§3.1.2.1: where the browser is sent."""
     parameters = {
@@ -151,8 +153,13 @@ def authorization_url(
         parameters["max_age"] = str(max_age)
     if context and settings.step_up == "acr_values":
         parameters["acr_values"] = context
+    claims: dict[str, Any] = {}
     if context and settings.step_up == "claims":
-        parameters["claims"] = json.dumps({"id_token": {"acrs": {"essential": True, "value": context}}})
+        claims["acrs"] = {"essential": True, "value": context}
+    if second_factor:
+        claims["amr"] = {"values": ["mfa"]}
+    if claims:
+        parameters["claims"] = json.dumps({"id_token": claims})
     return with_query(provider.authorization_endpoint, parameters)
 
 
