@@ -275,3 +275,27 @@ def test_an_app_that_asks_for_a_context_in_vain(lacking: dict[str, Party]) -> No
     claims = claims_of(shop, shop.authorize(acr_values="c1", claims="not even JSON"))
     assert not {"acr", "acrs"} & claims.keys()
     assert claims["amr"] == ["pwd"]
+
+
+# A second factor alone --------------------------------------------------------------------------------------------
+
+MFA = json.dumps({"id_token": {"amr": {"values": ["mfa"]}}})
+
+
+def test_a_second_factor_alone_is_asked_for_by_amr_and_names_no_context(shop: Party) -> None:
+    claims = step_up(shop, claims=MFA)
+    assert claims["amr"] == ["pwd", "otp", "mfa"]
+    assert "acrs" not in claims
+
+
+def test_a_second_factor_that_was_shown_long_ago_will_do_unlike_for_a_context(shop: Party, clock: Clock) -> None:
+    shown_at = step_up(shop, claims=MFA)["auth_time"]
+    clock.now += 3_000
+    assert claims_of(shop, shop.authorize(claims=MFA))["auth_time"] == shown_at
+    assert shop.authorize(acr_values="c1").status_code == 200
+
+
+def test_another_method_than_mfa_asks_for_nothing(shop: Party) -> None:
+    shop.sign_in()
+    voluntary = json.dumps({"id_token": {"amr": {"values": ["hwk"]}}})
+    assert claims_of(shop, shop.authorize(claims=voluntary))["amr"] == ["pwd"]

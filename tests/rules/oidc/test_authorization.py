@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import uuid
@@ -149,6 +150,38 @@ def asked(endpoint: str = f"{ISSUER}/authorize", settings: Settings | None = Non
     assert url.startswith(endpoint)
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
+
+
+@pytest.mark.parametrize(
+    ("step_up", "wanted", "sent"),
+    [
+        ("max_age", {}, {}),
+        ("max_age", {"max_age": 0}, {"max_age": "0"}),
+        ("max_age", {"max_age": 300, "context": "c1"}, {"max_age": "300"}),
+        ("acr_values", {"context": "c1"}, {"acr_values": "c1"}),
+        ("claims", {"context": "c1"}, {"claims": {"id_token": {"acrs": {"essential": True, "value": "c1"}}}}),
+        ("max_age", {"second_factor": True}, {"claims": {"id_token": {"amr": {"values": ["mfa"]}}}}),
+        (
+            "claims",
+            {"context": "c1", "second_factor": True},
+            {"claims": {"id_token": {"acrs": {"essential": True, "value": "c1"}, "amr": {"values": ["mfa"]}}}},
+        ),
+    ],
+)
+def test_what_a_policy_wants_of_the_issuer_is_in_the_request(step_up: Any, wanted: Any, sent: Any) -> None:
+    parameters = asked(settings=Settings(step_up=step_up), **wanted)
+    found = {name: parameters[name] for name in ("max_age", "acr_values", "claims") if name in parameters}
+    if "claims" in found:
+        found["claims"] = json.loads(found["claims"])
+    assert found == sent
+
+
+def test_the_state_remembers_what_was_asked() -> None:
+    transaction, _ = new_transaction("/pay", T0, os.urandom, prompt="login", max_age=300, context="c1", again=True)
+    assert opened_state(sealed_state(transaction, SEALS, T0), SEALS, T0) == transaction
+    assert transaction.is_forced
+    assert not new_transaction("/", T0, os.urandom)[0].is_forced
+    assert new_transaction("/", T0, os.urandom, max_age=0)[0].is_forced
 
 
 PLAIN = {
