@@ -8,11 +8,11 @@ import pytest
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """``KMSI_TEST_NO_SKIPS=1``: no test that nobody sees. Set where all that tests need is installed."""
-    if not os.environ.get("KMSI_TEST_NO_SKIPS"):
+    """``NO_SKIPPED_TESTS=1``: no test that nobody sees. Set where all that tests need is installed."""
+    if not os.environ.get("NO_SKIPPED_TESTS"):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        reporter.write_line(f"KMSI_TEST_NO_SKIPS: {len(skipped)} tests were skipped, which fails this run", red=True)
+        reporter.write_line(f"NO_SKIPPED_TESTS: {len(skipped)} tests were skipped, which fails this run", red=True)

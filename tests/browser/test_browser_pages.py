@@ -1,6 +1,6 @@
 """Every page, in a real browser: narrow and wide, light and dark; for the eye, and for who can't use it.
 
-``KMSI_TEST_SCREENSHOTS=/tmp/pages`` keeps a picture of each.
+``TEST_SCREENSHOTS=/tmp/pages`` keeps a picture of each.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def unnamed(browser: Chromium) -> list[str]:
 
 
 def picture(browser: Chromium, name: str) -> None:
-    if folder := os.environ.get("KMSI_TEST_SCREENSHOTS"):
+    if folder := os.environ.get("TEST_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         taken = browser.cdp("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         (Path(folder) / f"{name}.png").write_bytes(b64decode(taken))
