@@ -29,7 +29,7 @@ CANARY = "canary-secret"
 # token, and a ticket's payload is sealed, or names a key.
 SHOWN: dict[str, set[str]] = {
     "AppendSignIn": set(),
-    "Ask": {"max_age", "context", "prompt", "again"},
+    "Ask": {"max_age", "context", "prompt", "second_factor", "again"},
     "AskRisk": {"session"},
     "AskSignals": {"facts"},
     "CountUnmatched": {"kind", "address"},
