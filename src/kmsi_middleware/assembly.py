@@ -63,6 +63,9 @@ def assemble(
     hook = resolved.sign_in_signals
     if not asynchronous and (inspect.iscoroutinefunction(hook) or _has_async_call(hook)):
         raise SettingsError("sign_in_signals", hook, "under WSGI it must be a plain function, not an async one")
+    risk = resolved.current_risk
+    if inspect.iscoroutinefunction(risk) or _has_async_call(risk):
+        raise SettingsError("current_risk", risk, "it is asked with every request: give a plain, quick function")
     folder = _folder(resolved)
     if resolved.embedded and not resolved.secret_keys:
         resolved = replace(resolved, secret_keys=(_kept_secret(folder),))

@@ -12,6 +12,7 @@ page; a script gets a 401 (RFC 9470). Paths can be mapped without code, by the s
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -66,4 +67,13 @@ class _Instead(HTTPException):
 
     def __init__(self, response: Response) -> None:
         headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-        super().__init__(response.status_code, detail="A fresh sign-in is needed for this.", headers=headers)
+        super().__init__(response.status_code, detail=_detail(response), headers=headers)
+
+
+def _detail(response: Response) -> str:
+    """What a problem says; of a page or a redirect nothing can be told in short."""
+    if "json" in response.headers.get("content-type", ""):
+        problem = json.loads(bytes(response.body))
+        if isinstance(problem, dict) and isinstance(problem.get("detail"), str):
+            return str(problem["detail"])
+    return "This page needs more than you have shown."

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsi_middleware.rules.targets import LONGEST_TARGET, PublicPaths, is_normal, login_url, return_target
+from kmsi_middleware.rules.targets import (
+    LONGEST_TARGET,
+    AuthContexts,
+    PublicPaths,
+    is_normal,
+    login_url,
+    return_target,
+)
 from kmsi_middleware.vocabulary.errors import Refused
 from kmsi_middleware.vocabulary.messages import Site
 
@@ -275,3 +282,73 @@ def test_a_public_path_resolves_to_itself(segments: list[str]) -> None:
 @pytest.mark.parametrize("path", ["", "page", "//", "/a//b", "/a/./b", "/..", "/a;b", "/a%41", "/a\\b", "/a\x00"])
 def test_paths_that_are_not_in_their_normal_form(path: str) -> None:
     assert not is_normal(path)
+
+
+# Authentication contexts ----------------------------------------------------------------------------------
+
+CONTEXTS = AuthContexts(
+    {"/payments/*": "c1", "/payments/large/*": "c2", "/payments/large/help": "c3", "/admin/": "c4", "/café": "c5"}
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "context"),
+    [
+        ("/", None),
+        ("", None),
+        ("/payments", "c1"),
+        ("/payments/", "c1"),
+        ("/payments/pay", "c1"),
+        ("/paymentsx", None),
+        ("/payments/large", "c2"),
+        ("/payments/large/1", "c2"),
+        ("/payments/larger", "c1"),
+        # Exact
+        ("/payments/large/help", "c3"),
+        ("/payments/large/help/", "c3"),
+        ("/payments/large/help/1", "c2"),
+        ("/admin", "c4"),
+        ("/admin/", "c4"),
+        ("/admin/x", None),
+        ("/café", "c5"),
+        # As some router might take it
+        ("/payments//1", "c1"),
+        ("//payments/1", "c1"),
+        ("/payments/..", "c1"),
+        ("/payments/pay/../../x", "c1"),
+        ("/payments/%2e%2e/x", "c1"),
+        ("/payments/..%2fx", "c1"),
+        ("/payments%2fpay", "c1"),
+        ("/%70ayments/pay", "c1"),
+        ("/%70ayments/../x", "c1"),
+        ("/x/../payments/1", "c1"),
+        ("/x/%2e%2e/payments/1", "c1"),
+        ("/x/../payments//../y", "c1"),
+        ("/x/../payments/%2e%2e/y", "c1"),
+        ("/payments/./large/1", "c2"),
+        ("/payments/large/../1", "c2"),
+        ("/../admin", "c4"),
+        ("/admin/.", "c4"),
+        ("/x/../y", None),
+        ("/x/%2e%2e/y", None),
+    ],
+)
+def test_which_context_a_path_needs(path: str, context: str | None) -> None:
+    assert CONTEXTS.of(path) == context
+
+
+def test_an_exact_path_comes_before_any_folder() -> None:
+    contexts = AuthContexts({"/a/*": "c1", "/a": "c2", "/*": "c3"})
+    assert [contexts.of(path) for path in ("/a", "/a/", "/a/b", "/b", "/", "")] == ["c2", "c2", "c1", "c3", "c3", "c3"]
+    assert AuthContexts({"/": "c1"}).of("/") == "c1"
+    assert AuthContexts({"/": "c1"}).of("/a") is None
+    assert not AuthContexts({})
+    assert AuthContexts({}).of("/a/../b") is None
+
+
+@given(st.lists(st.sampled_from(["payments", "x", "..", ".", "", "%2e%2e", "%2f", "large"]), max_size=7))
+def test_no_spelling_goes_round_a_context(segments: list[str]) -> None:
+    path = "/" + "/".join(segments)
+    resolved = urlsplit(urljoin("https://app.example/", f"https://app.example{path}")).path
+    if path.startswith("/payments/") or resolved.startswith("/payments/"):
+        assert CONTEXTS.of(path) in ("c1", "c2")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.shells.shell_support import HOME, MINUTE, Browser, Page, World
-from tests.shells.test_shell_policies import PAYMENTS, code
+from tests.shells.test_shell_policies import BLOCK, PAYMENTS, code, policy
 
 from kmsi_middleware.flask import require_auth_context as flask_context
 from kmsi_middleware.starlette import auth_context, require_auth_context
@@ -94,6 +94,21 @@ def test_a_script_is_told_what_is_wanted(stage_of: Any) -> None:
     assert 'acr_values="c1"' in refused.header("www-authenticate")
     if "json" in refused.header("content-type") and "detail" not in refused.json():
         assert code(refused) == "insufficient_user_authentication"
+
+
+def test_who_is_blocked_is_told_so_and_not_to_sign_in_again(asgi_world: World) -> None:
+    blocked = policy(
+        "No payments",
+        conditions={"applications": {"includeAuthenticationContextClassReferences": ["c1"]}},
+        grant=BLOCK,
+    )
+    asgi_world.serve(fastapi_app(asgi_world, policies=[blocked]))
+    browser = asgi_world.browser()
+    browser.sign_in("mia", "yes")
+    refused = browser.fetch("/pay")
+    assert refused.status == 403
+    assert "No payments" in refused.json()["detail"]
+    assert browser.visit("/pay").json()["detail"] == "This page needs more than you have shown."
 
 
 def test_without_policies_nothing_more_is_wanted(stage_of: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.shells.shell_support import Browser, Page, World, query_of
 
+from kmsi_middleware.vocabulary.errors import SettingsError
 from kmsi_middleware.vocabulary.signals import SignInFacts, SignInSignals
 
 
@@ -153,3 +154,9 @@ def test_an_async_hook_that_fails_is_told_in_the_same_way(
     assert browser.who() is None
     (logged,) = (entry for entry in caplog.records if entry.message == "sign_in_signals failed")
     assert logged.exc_info is not None
+
+
+@pytest.mark.parametrize("hook", [raises_later, Object()])
+def test_the_risk_of_a_session_is_not_asked_for_asynchronously(world: World, hook: Any) -> None:
+    with pytest.raises(SettingsError, match=r"current_risk.*give a plain, quick function"):
+        world.app(current_risk=hook)

@@ -322,9 +322,10 @@ def test_report_only_changes_nothing_and_is_in_the_log(world: World, browser: Br
     assert browser.who() == "Mia Member"
     world.clock.pass_(DAY)
     assert browser.visit("/page").status == 200
-    results = {item["displayName"]: item["result"] for item in records(world)[0]["appliedConditionalAccessPolicies"]}
+    (success,) = [item for item in records(world) if item["isInteractive"] and not item["status"]["errorCode"]]
+    results = {item["displayName"]: item["result"] for item in success["appliedConditionalAccessPolicies"]}
     assert results == {"Would block": "reportOnlyFailure", "Would ask": "reportOnlySuccess"}
-    assert records(world)[0]["conditionalAccessStatus"] == "notApplied"
+    assert success["conditionalAccessStatus"] == "notApplied"
 
 
 # Devices -------------------------------------------------------------------------------------------------------
@@ -377,3 +378,19 @@ def test_example_3_scenario_2_unlocking_after_four_hours_is_a_sign_in(world: Wor
     assert desk.works()
     desk.at(5, 45)
     assert asked(browser.visit("/page"))
+
+
+def test_report_only_tells_whom_a_frequency_would_have_interrupted(world: World, browser: Browser) -> None:
+    """Not at the sign-in, but when it falls due: once for each session."""
+    state = "enabledForReportingButNotEnforced"
+    world.app(policies=[policy("Would ask", state=state, signInFrequency=every(1))])
+    browser.sign_in("mia", "yes")
+    before = len(records(world))
+    for _ in range(8):
+        world.clock.pass_(15 * MINUTE)
+        assert browser.visit("/page").status == 200
+    assert len(records(world)) == before + 1
+    record = records(world)[0]
+    assert [item["result"] for item in record["appliedConditionalAccessPolicies"]] == ["reportOnlyInterrupted"]
+    assert record["isInteractive"] is False
+    assert record["correlationId"] == records(world)[1]["correlationId"]

@@ -37,7 +37,7 @@ SHOWN: dict[str, set[str]] = {
     "EndSession": {"key", "reason"},
     "Fetch": {"request"},
     "FindSessions": {"sid", "issuer"},
-    "Forward": {"session", "until", "refusal"},
+    "Forward": {"session", "until", "refusal", "judged_risk"},
     "Found": {"session", "until", "ended"},
     "GetCountry": {"address"},
     "GetKeys": {"jwks_uri", "unknown_kid"},
@@ -68,8 +68,20 @@ SHOWN: dict[str, set[str]] = {
         "refused_at",
         "password_change_demanded_at",
         "version",
+        "asked_for",
+        "verified_max_age",
+        "reported",
     },
-    "SignIn": {"issuer", "auth_time", "return_to", "correlation_id", "second_factor_at", "missing"},
+    "SignIn": {
+        "issuer",
+        "auth_time",
+        "return_to",
+        "correlation_id",
+        "second_factor_at",
+        "missing",
+        "asked_for",
+        "verified_max_age",
+    },
     "SignInFacts": {"claims", "client_address", "user_agent"},  # about a person, and no secret
     "SignInSignals": {
         "risk",
@@ -95,8 +107,10 @@ SHOWN: dict[str, set[str]] = {
         "max_age",
         "context",
         "again",
+        "second_factor",
+        "forced",
     },  # without its seed, the id alone opens nothing
-    "Verdict": {"outcome", "until", "persistent", "ask", "refusal"},
+    "Verdict": {"outcome", "until", "persistent", "ask", "refusal", "judged_risk", "is_changed", "reported"},
 }
 # Settings have a test of their own (test_settings.py). Provider is public metadata. A Deployment is made of settings.
 ELSEWHERE = {"Settings", "Provider", "Deployment"}

@@ -128,6 +128,19 @@ def test_an_impossible_value_is_refused_by_name_with_what_would_work(name: str, 
 
 
 @pytest.mark.parametrize(
+    ("path", "would_work"),
+    [
+        ("payments", "give a path from the root"),
+        ("/caf%C3%A9/*", "write the path decoded"),
+        ("/a%2fb", "write the path decoded"),
+    ],
+)
+def test_the_path_of_an_authentication_context_is_a_decoded_path(path: str, would_work: str) -> None:
+    error = refused(auth_contexts={path: "c1"})
+    assert str(error).startswith(f"setting auth_contexts = {path!r}: {would_work}")
+
+
+@pytest.mark.parametrize(
     ("name", "lowest", "highest"),
     [
         ("session_lifetime", 900, 86_400),

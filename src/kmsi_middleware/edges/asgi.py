@@ -220,7 +220,7 @@ class ASGIShell:
         session = outcome.session
         if session is None:
             return await self._forward_anonymous(scope, receive, send, outcome)
-        inputs = self._watch.of_scope(scope, path, session) if self._watch is not None else None
+        inputs = self._watch.of_scope(scope, path, session, outcome.judged_risk) if self._watch is not None else None
         stamp = stamp if session.key == stamp_key else None
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
         return await self._app(scope, receive, self._shown(scope, send, settled, outcome.set_cookies))

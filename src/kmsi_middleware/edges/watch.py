@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, MutableMapping
 from typing import Any
 
+from ..flows.access import RISK
 from ..flows.deployment import Deployment
 from ..rules.conditional_access.evaluate import declared_inputs
 from ..vocabulary.session import Session
@@ -22,8 +23,8 @@ from .policy_files import PolicyBook
 CLOCK_STEP = 60
 """A clock that was set back by more than so many seconds must not keep a changed file from being seen."""
 
+ASK = object()
 _ADDRESS = {"address", "country"}
-_RISK = {"sign_in_risk", "user_risk", "device"}
 
 
 class Watch:
@@ -44,12 +45,14 @@ class Watch:
             book.changed(now)
         if book.generation != self._generation:
             generation = book.generation
-            self._declared = declared_inputs(book.current(now))
+            self._declared = declared_inputs(book.current(now).enforced)
             self._generation = generation
         return self._generation
 
-    def of_scope(self, scope: MutableMapping[str, Any], path: str, session: Session) -> Hashable:
-        """The inputs of an ASGI request."""
+    def of_scope(
+        self, scope: MutableMapping[str, Any], path: str, session: Session, judged: Hashable = ASK
+    ) -> Hashable:
+        """The inputs of an ASGI request. ``judged``: the risk that it was judged with; else the hook is asked."""
         declared = self._declared
         peer, told, agent = "", b"", b""
         if declared & _ADDRESS:
@@ -58,9 +61,9 @@ class Watch:
             told = _header(scope, b"x-forwarded-for") if self._trusts_proxies else b""
         if "platform" in declared:
             agent = _header(scope, b"user-agent")
-        return peer, told, agent, self._contexts.of(path), self._risk(session)
+        return peer, told, agent, self._contexts.of(path), self._risk(session) if judged is ASK else judged
 
-    def of_environ(self, environ: dict[str, Any], path: str, session: Session) -> Hashable:
+    def of_environ(self, environ: dict[str, Any], path: str, session: Session, judged: Hashable = ASK) -> Hashable:
         """The inputs of a WSGI request."""
         declared = self._declared
         peer = told = agent = ""
@@ -69,13 +72,13 @@ class Watch:
             told = environ.get("HTTP_X_FORWARDED_FOR", "") if self._trusts_proxies else ""
         if "platform" in declared:
             agent = environ.get("HTTP_USER_AGENT", "")
-        return peer, told, agent, self._contexts.of(path), self._risk(session)
+        return peer, told, agent, self._contexts.of(path), self._risk(session) if judged is ASK else judged
 
     def _risk(self, session: Session) -> Hashable:
-        if self._current_risk is None or not self._declared & _RISK:
+        if self._current_risk is None or not self._declared & RISK:
             return None
         try:
-            return repr(sorted(SignInSignals.of(self._current_risk(session)).known().items()))
+            return SignInSignals.of(self._current_risk(session)).fingerprint()
         except Exception:
             return object()  # like nothing that was judged before: the flow asks again, and says what went wrong
 

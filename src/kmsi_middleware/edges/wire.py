@@ -66,7 +66,11 @@ class Where:
 
 
 class Clients:
-    """The client's address: the peer's, or behind ``trusted_proxies`` the rightmost untrusted one."""
+    """The client's address: the peer's, or behind ``trusted_proxies`` the rightmost untrusted one.
+
+    Where a trusted proxy names something that is no address, the client's is not known (``""``), and surely not the
+    proxy's.
+    """
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
@@ -86,10 +90,9 @@ class Clients:
         for hop in reversed(forwarded_for.split(",") if forwarded_for else []):
             if not self._is_trusted(address):
                 break
-            client = _ip(hop.strip())
-            if client is None:
-                break
-            address = client
+            address = _ip(hop.strip())
+            if address is None:
+                return ""
         return str(address) if address is not None else peer
 
     def _is_trusted(self, address: _Address | None) -> bool:

@@ -216,7 +216,9 @@ class WSGIShell:
         session = outcome.session
         if session is None:
             return self._forward_anonymous(environ, start_response, outcome)
-        inputs = self._watch.of_environ(environ, path, session) if self._watch is not None else None
+        inputs = (
+            self._watch.of_environ(environ, path, session, outcome.judged_risk) if self._watch is not None else None
+        )
         stamp = stamp if session.key == key else None
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
         return self._forward(environ, start_response, settled, outcome.set_cookies)

@@ -19,7 +19,8 @@ from dataclasses import field, replace
 from typing import Any, Literal
 
 from ..rules.conditional_access import known
-from ..rules.conditional_access.evaluate import Evaluation, declared_inputs, evaluate
+from ..rules.conditional_access.evaluate import Evaluation, declared_inputs, evaluate, merged
+from ..rules.conditional_access.facts import Facts, Proofs
 from ..rules.conditional_access.frequency import answered, deferred, due, max_age
 from ..rules.conditional_access.grants import Unmet, unmet
 from ..rules.conditional_access.policy import PolicySet
@@ -32,9 +33,13 @@ from ..vocabulary.records import frozen
 from ..vocabulary.session import Session
 from ..vocabulary.signals import SignInSignals
 from .deployment import Deployment
-from .sessions import SignIn
+from .sessions import SignIn, prospective
 
 NEVER = 2**62
+AT_ONCE = 60
+"""Seconds within which a session that lacks what its sign-in was asked for is not sent to sign in for it again."""
+RISK = frozenset({"sign_in_risk", "user_risk", "device"})
+"""What the ``current_risk`` hook may tell."""
 
 
 @frozen
@@ -49,6 +54,12 @@ class Ask:
     """Whether a second factor is asked for (``amr`` in the ``claims`` parameter)."""
     again: bool = False
     """Whether this is the second attempt: there is no third (rule 2)."""
+
+    @property
+    def signature(self) -> str:
+        """What is asked for, in a word: a session that came of it and still lacks it is not sent again."""
+        parts = (self.max_age, self.context, self.prompt, self.second_factor)
+        return "" if self == Ask() else " ".join(str(part) for part in parts)
 
 
 @frozen
@@ -65,6 +76,14 @@ class Verdict:
     """Whether the session may stay persistent (rule 4)."""
     ask: Ask = field(default_factory=Ask)
     refusal: Refused | None = None
+    judged_risk: str | None = None
+    """The ``current_risk`` that this was judged with; ``None``: nobody was asked."""
+    reported: tuple[str, ...] = ()
+    """Policies in report-only mode that would have interrupted or blocked, and had not before."""
+    applied: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """What each policy came to, where there is something to report."""
+    is_changed: bool = False
+    """For ``password``: the demand is met or gone, and may be forgotten."""
 
 
 def judge(
@@ -74,13 +93,12 @@ def judge(
     if not app.has_policies:
         return Verdict("pass")
     context = context or app.auth_contexts.of(request.path)
-    policies: PolicySet = yield GetPolicies()
-    signals = yield from _signals(policies, session)
-    evaluation = yield from _evaluate(app, request, policies, session.claims, signals, context)
+    everything: PolicySet = yield GetPolicies()
+    policies = everything.enforced
+    signals, judged_risk = yield from _signals(app, policies, session)
+    facts = yield from _facts(app, request, everything, session.claims, signals, context)
+    evaluation = evaluate(policies, facts)
     controls = evaluation.controls
-    persistent = controls.persistent is not False
-    if controls.block is not None:
-        return Verdict("blocked", persistent=persistent, refusal=blocked(controls.block.display_name))
     proofs = known.proofs_of(
         session.claims,
         app.settings.claims_map,
@@ -90,51 +108,100 @@ def judge(
         asked_at=session.started_at,
         password_change_demanded_at=session.password_change_demanded_at,
         last_used_at=session.renewed_at,
+        verified_max_age=session.verified_max_age,
     )
+    verdict = _verdict(app, request, session, now, evaluation, proofs, context)
+    is_demanded = any("passwordChange" in demand.grant.controls for demand in controls.grants)
+    if len(policies.policies) < len(everything.policies):
+        verdict = _with_report(app, evaluate(everything, facts), proofs, session, verdict, now)
+    return replace(
+        verdict,
+        persistent=controls.persistent is not False,
+        judged_risk=judged_risk,
+        is_changed=session.password_change_demanded_at is not None and not is_demanded,
+    )
+
+
+def _with_report(
+    app: Deployment, evaluation: Evaluation, proofs: Proofs, session: Session, verdict: Verdict, now: float
+) -> Verdict:
+    """What policies in report-only mode would have done: recorded once for each session and policy."""
+    skew = app.settings.clock_skew
+    applied = applied_policies(evaluation, proofs, now, clock_skew=skew)
+    hits = [item["id"] for item in applied if item["result"] in ("reportOnlyInterrupted", "reportOnlyFailure")]
+    new = tuple(name for name in hits if name not in session.reported)
+    waits = [item.policy for item in evaluation.report_only if item.applies and item.policy.id not in hits]
+    falls = due(merged(waits), proofs, now, clock_skew=skew).at
+    until = min(verdict.until, falls) if falls is not None and falls > now else verdict.until
+    return replace(verdict, until=until, reported=new, applied=applied if new else [])
+
+
+def _verdict(
+    app: Deployment,
+    request: Request,
+    session: Session,
+    now: float,
+    evaluation: Evaluation,
+    proofs: Proofs,
+    context: str | None,
+) -> Verdict:
+    controls = evaluation.controls
+    if controls.block is not None:
+        return Verdict("blocked", refusal=blocked(controls.block.display_name))
     ask = Ask(max_age=max_age(controls), context=context or "")
     wanting = unmet(controls.grants, proofs, clock_skew=app.settings.clock_skew)
+    if _wants(wanting, "mfa"):
+        return _demanded(request, session, now, replace(ask, second_factor=True))
+    if _wants(wanting, "passwordChange"):
+        return Verdict("password", ask=Ask(prompt="login", context=context or ""))
     if wanting:
-        if _wants(wanting, "passwordChange"):
-            return Verdict("password", persistent=persistent, ask=Ask(prompt="login", context=context or ""))
-        if not _wants(wanting, "mfa"):
-            return Verdict("blocked", persistent=persistent, refusal=_device_wanted(wanting))
-        ask = replace(ask, second_factor=True)
-        # What is demanded is never put off, unlike what only fell due.
-        return Verdict("due" if _is_navigation(request) else "refuse", persistent=persistent, ask=ask)
+        return Verdict("blocked", refusal=_device_wanted(wanting))
+    if context is not None and _is_wanted(evaluation, context) and not _is_reached(app, context, session.claims):
+        return _demanded(request, session, now, ask)
     falls = due(controls, proofs, now, clock_skew=app.settings.clock_skew)
     if not falls.is_due(now):
-        return Verdict("pass", until=falls.at if falls.at is not None else NEVER, persistent=persistent)
-    return _sign_in(app, request, session, now, persistent, ask, falls.at or int(now), context)
+        return Verdict("pass", until=falls.at if falls.at is not None else NEVER)
+    if falls.at == 0:  # a proof is wanting altogether: that is no matter of time
+        second = controls.sign_in_frequency_second is not None and proofs.second_factor_at is None
+        return _demanded(request, session, now, replace(ask, second_factor=second))
+    what = deferred(
+        "navigation" if _is_interaction(request) else "background",
+        fell_due_at=falls.at or int(now),
+        last_refused_navigation_at=session.refused_at,
+        background_grace=app.settings.background_grace,
+        has_auth_context=context is not None,
+        now=now,
+    )
+    return Verdict("pass", until=0) if what == "go on" else _demanded(request, session, now, ask)
+
+
+def _demanded(request: Request, session: Session, now: float, ask: Ask) -> Verdict:
+    """A sign-in first. What is demanded is never put off, unlike what only fell due (rule 3)."""
+    if session.asked_for == ask.signature and now < session.started_at + AT_ONCE:
+        return Verdict("blocked", refusal=_still_wanting(ask.second_factor, reached=not ask.context))
+    return Verdict("due" if _is_navigation(request) else "refuse", ask=ask)
+
+
+def _is_wanted(evaluation: Evaluation, context: str) -> bool:
+    """Whether a policy applies because of the route's authentication context."""
+    return any(
+        verdict.applies and context in verdict.policy.conditions.applications.auth_contexts
+        for verdict in evaluation.verdicts
+    )
+
+
+def _is_reached(app: Deployment, context: str, claims: Mapping[str, Any]) -> bool:
+    """Whether the issuer confirmed the context, where it is asked to."""
+    return app.settings.step_up == "max_age" or context in _contexts(claims)
 
 
 def _is_navigation(request: Request) -> bool:
     return kind_of(request) is Kind.NAVIGATION and not request.websocket
 
 
-def _sign_in(
-    app: Deployment,
-    request: Request,
-    session: Session,
-    now: float,
-    persistent: bool,
-    ask: Ask,
-    fell_due_at: int,
-    context: str | None,
-) -> Verdict:
-    """Rule 3."""
-    # A proof that is wanting fell due when the session began, or when the policy came; the grace counts from there.
-    fell_due_at = max(fell_due_at, session.started_at)
-    what = deferred(
-        "navigation" if _is_navigation(request) else "background",
-        fell_due_at=fell_due_at,
-        last_refused_navigation_at=session.refused_at,
-        background_grace=app.settings.background_grace,
-        has_auth_context=context is not None,
-        now=now,
-    )
-    if what == "go on":
-        return Verdict("pass", until=0, persistent=persistent)
-    return Verdict("due" if what == "sign in" else "refuse", persistent=persistent, ask=ask)
+def _is_interaction(request: Request) -> bool:
+    """Whether the person does something: a navigation, a posted form, a page that a script fetches for a click."""
+    return kind_of(request) in (Kind.NAVIGATION, Kind.PAGE) and not request.websocket
 
 
 @frozen
@@ -158,7 +225,9 @@ def judge_sign_in(
         return SignInVerdict()
     context = asked.context or None
     policies: PolicySet = yield GetPolicies()
-    evaluation = yield from _evaluate(app, request, policies, sign_in.claims, signals, context)
+    # What has changed is judged at once, as it will be at the first request.
+    signals, _ = yield from _signals(app, policies.enforced, prospective(sign_in, signals, now))
+    evaluation = evaluate(policies, (yield from _facts(app, request, policies, sign_in.claims, signals, context)))
     controls = evaluation.controls
     at = int(now)
     auth_time = _auth_time(app, sign_in.auth_time, at)
@@ -178,14 +247,13 @@ def judge_sign_in(
     if controls.block is not None:
         return verdict(refusal=blocked(controls.block.display_name))
     wanting = unmet(controls.grants, proofs, clock_skew=app.settings.clock_skew)
-    # A new password is not a matter of the sign-in: the session begins, and is good for nothing else until then.
-    wanting = tuple(item for item in wanting if not _wants((item,), "passwordChange"))
+    wanting = _without_password(wanting)
     if wanting and not _wants(wanting, "mfa"):
         return verdict(refusal=_device_wanted(wanting))
     outcome = answered(controls, proofs, sent_at, clock_skew=app.settings.clock_skew)
     if outcome == "no_auth_time":
         return verdict(refusal=Refused("auth_time_missing", _NO_AUTH_TIME, status=403))
-    reached = not context or app.settings.step_up == "max_age" or context in _contexts(sign_in.claims)
+    reached = context is None or not _is_wanted(evaluation, context) or _is_reached(app, context, sign_in.claims)
     if not wanting and outcome == "satisfied" and reached:
         return verdict()
     if asked.again:
@@ -193,6 +261,16 @@ def judge_sign_in(
     second_factor = bool(wanting) or outcome == "no_second_factor"
     ask = Ask(max_age(controls), asked.context, asked.prompt, second_factor, again=True)
     return verdict(ask=ask)
+
+
+def _without_password(wanting: tuple[Unmet, ...]) -> tuple[Unmet, ...]:
+    """A new password is not a matter of the sign-in: the session begins, and is good for nothing else until then."""
+    left = []
+    for item in wanting:
+        controls = tuple(control for control in item.controls if control != "passwordChange")
+        if controls == item.controls or (controls and item.operator == "AND"):
+            left.append(replace(item, controls=controls))
+    return tuple(left)
 
 
 _NO_AUTH_TIME = "your organization limits how old a sign-in may be, and your provider does not say when you signed in"
@@ -238,27 +316,27 @@ def _auth_time(app: Deployment, auth_time: int | None, signed_in_at: int) -> int
     return auth_time
 
 
-def _signals(policies: PolicySet, session: Session) -> Flow[SignInSignals]:
-    """What the hooks said at the sign-in, and what has changed since."""
+def _signals(app: Deployment, policies: PolicySet, session: Session) -> Flow[tuple[SignInSignals, str | None]]:
+    """What the hooks said at the sign-in, and what has changed since; and that in a word, for the fast path."""
     signals = SignInSignals(**session.signals)
-    if {"sign_in_risk", "user_risk", "device"} & declared_inputs(policies):
-        now: SignInSignals = yield AskRisk(session)
-        signals = signals.updated(now)
-    return signals
+    if app.settings.current_risk is None or not RISK & declared_inputs(policies):
+        return signals, None
+    changed: SignInSignals = yield AskRisk(session)
+    return signals.updated(changed), changed.fingerprint()
 
 
-def _evaluate(
+def _facts(
     app: Deployment,
     request: Request,
     policies: PolicySet,
     claims: Mapping[str, Any],
     signals: SignInSignals,
     context: str | None,
-) -> Flow[Evaluation]:
+) -> Flow[Facts]:
     country: str | None = None
     if app.settings.country_database is not None and "country" in declared_inputs(policies):
         country = yield GetCountry(request.client_address)
-    facts = known.facts_of(
+    return known.facts_of(
         claims,
         app.settings.claims_map,
         signals,
@@ -267,5 +345,5 @@ def _evaluate(
         user_agent=request.header("user-agent"),
         country=country,
         auth_context=context,
+        country_claim=app.settings.country_database is None,
     )
-    return evaluate(policies, facts)

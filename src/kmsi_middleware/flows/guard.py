@@ -3,13 +3,16 @@ sign in, or told why not."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
 from ..rules.targets import login_url, return_target
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
 from ..vocabulary.session import Session
-from . import access, replies, sessions, sign_in
+from . import access, log, replies, sessions, sign_in
 from .deployment import Deployment
 
 
@@ -39,7 +42,7 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
             if kind_of(request) is Kind.NAVIGATION:
                 return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
             return replies.signed_out_answer(app, request, found.ended)
-        outcome = yield from _with_session(app, request, found, now, extend=True, context=context)
+        outcome = yield from _with_session(app, request, found, now, extend=False, context=context)
     except Refused as error:
         return replies.refused(app, request, now, error)
     except Unavailable as error:
@@ -56,44 +59,69 @@ def _with_session(
     extend: bool,
     context: str | None = None,
 ) -> Flow[Outcome]:
-    """What the policies make of it. A public path is open to everybody, so also to whom a policy keeps out."""
-    session, set_cookies = found.session, found.set_cookies
+    """What the policies make of it.
+
+    A public path is open to everybody, so also to whom a policy keeps out: but as nobody, not as that person.
+    """
+    session, set_cookies, until = found.session, found.set_cookies, found.until
     assert session is not None
     verdict = yield from access.judge(app, request, session, now, context=context)
-    until = min(found.until, verdict.until)
-    if session.persistent and not verdict.persistent:
-        session = yield from sessions.change(session, persistent=False)
-        set_cookies, until = (sessions.session_cookie(request, found.token, session, now),), 0
+    if verdict.is_changed and extend:
+        session, until = (yield from sessions.change(session, password_change_demanded_at=None)), 0
+    if session.persistent and not verdict.persistent and extend:
+        session, until = (yield from sessions.change(session, persistent=False)), 0
+        set_cookies = (sessions.session_cookie(request, found.token, session, now),)
+    if verdict.reported and extend:
+        session, until = (yield from sessions.change(session, reported=(*session.reported, *verdict.reported))), 0
+        yield log.reported(app, request, now, session, verdict.applied)
     if verdict.outcome == "pass":
-        return Forward(session, set_cookies, until=until)
-    if request.path in app.public_paths and context is None:
-        return Forward(session, set_cookies)
+        until = min(until, verdict.until)
+        return Forward(session, set_cookies, until=until, judged_risk=verdict.judged_risk)
+    wants_context = context is not None or app.auth_contexts.of(request.path) is not None
+    if request.path in app.public_paths and not wants_context:
+        return Forward()
+    reply = yield from _not_yet(app, request, session, verdict, now)
+    return replace(reply, headers=(*reply.headers, *as_headers(set_cookies)))
+
+
+def _not_yet(app: Deployment, request: Request, session: Session, verdict: access.Verdict, now: float) -> Flow[Reply]:
+    """The reply to who does not pass."""
     match verdict.outcome:
         case "blocked":
             assert verdict.refusal is not None
-            raise verdict.refusal
+            return replies.refused(app, request, now, verdict.refusal)
         case "refuse":
-            return replies.sign_in_due(app, request, verdict.ask.max_age, verdict.ask.context)
+            return replies.sign_in_due(app, request, verdict.ask, now)
         case "password":
             return (yield from _new_password(app, request, session, verdict.ask, now))
-    if extend:
+    if not request.websocket and not is_prefetch(request):
         yield from sessions.change(session, refused_at=int(now))
     return (yield from sign_in.begin(app, request, now, _return_to(app, request), ask=verdict.ask))
 
 
-def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Outcome]:
+def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Reply]:
     """To where the password is changed; then a fresh sign-in; and if the password is still the old one, a page."""
     demanded_at = session.password_change_demanded_at
     if kind_of(request) is not Kind.NAVIGATION or request.websocket:
-        return replies.sign_in_due(app, request, None, "", code="password_change_required")
+        return replies.sign_in_due(app, request, ask, now, code="password_change_required")
     url = app.settings.password_change_url
     if demanded_at is None and url is not None:
         yield from sessions.change(session, password_change_demanded_at=int(now))
         return replies.redirect(url)
     if demanded_at is not None and session.started_at <= demanded_at:
         return (yield from sign_in.begin(app, request, now, _return_to(app, request), ask=ask))
-    detail = "your organization wants you to change your password before you go on"
-    raise Refused("password_change_required", detail, status=403)
+    return replies.error_page(
+        app,
+        request,
+        now,
+        status=403,
+        code="password_change_required",
+        title="Please change your password",
+        message="Your organization wants you to change your password before you go on. Then sign in again.",
+        retry_to=f"{request.site.root}/",
+        retry_url=url,
+        retry_label="Change the password",
+    )
 
 
 def _may_connect(app: Deployment, request: Request) -> bool:

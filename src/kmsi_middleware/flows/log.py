@@ -47,6 +47,24 @@ def success(app: Deployment, request: Request, now: float, session: Session, sig
     )
 
 
+def reported(
+    app: Deployment, request: Request, now: float, session: Session, applied: list[dict[str, Any]]
+) -> AppendSignIn:
+    """A policy in report-only mode would have interrupted or blocked a session that goes on."""
+    return _append(
+        app,
+        request,
+        now,
+        session.correlation_id,
+        claims=session.claims,
+        risk=session.signals.get("risk"),
+        applied=applied,
+        decision=session.decision,
+        persistent=session.persistent,
+        interactive=False,
+    )
+
+
 def interrupted(app: Deployment, request: Request, now: float, sign_in: SignIn) -> AppendSignIn:
     """The interrupt is shown; it may stay without an answer."""
     return _append(

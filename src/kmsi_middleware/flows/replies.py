@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, kind_of
@@ -15,6 +15,9 @@ from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import EndReason
 from .deployment import Deployment
+
+if TYPE_CHECKING:
+    from .access import Ask
 
 Headers = Sequence[tuple[str, str]]
 NO_STORE = ("cache-control", "no-store")
@@ -76,11 +79,13 @@ def error_page(
     message: str,
     correlation_id: str = "",
     retry_to: str | None = None,
+    retry_url: str | None = None,
+    retry_label: str = "Try again",
     cookies: Sequence[str] = (),
     headers: Headers = (),
 ) -> Reply:
     """A failure, for a person or for a script."""
-    retry = login_url(request.site, app.prefix, retry_to) if retry_to is not None else None
+    retry = retry_url or (login_url(request.site, app.prefix, retry_to) if retry_to is not None else None)
     if not wants_page(request):
         more = {"login_url": retry} if retry else {}
         return problem(status, code, message, headers=(*headers, *as_headers(cookies)), **more)
@@ -92,7 +97,7 @@ def error_page(
         "correlation_id": correlation_id,
         "time": datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "retry_url": retry,
-        "retry_label": "Try again",
+        "retry_label": retry_label,
     }
     return page(status, Page("error.html", context), cookies=cookies, headers=headers)
 
@@ -151,22 +156,36 @@ def signed_out_answer(app: Deployment, request: Request, reason: EndReason | Non
     return problem(401, code, text, headers=headers, reason=reason or code, login_url=url)
 
 
-def sign_in_due(
-    app: Deployment, request: Request, max_age: int | None, context: str, *, code: str = "sign_in_frequency"
-) -> Reply:
-    """401 for who has a session, but needs a fresher sign-in, and can't be redirected (RFC 9470 §3)."""
+def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code: str = "sign_in_frequency") -> Reply:
+    """401 for who has a session, but needs a fresher sign-in, and can't be redirected (RFC 9470 §3).
+
+    The link in it leads to that very sign-in, and back.
+    """
     try:
-        url = return_target(_page_of(request), request.site, app.prefix)
+        target = return_target(_page_of(request), request.site, app.prefix)
     except Refused:
-        url = f"{request.site.root}/"
+        target = f"{request.site.root}/"
+    kept = {"m": ask.max_age, "c": ask.context, "p": ask.prompt, "s": ask.second_factor}
+    url = f"{login_url(request.site, app.prefix, target)}&ask={app.seals.seal('ask', kept, now)}"
     parts = ['Bearer error="insufficient_user_authentication"', f'error_description="{code}"']
-    parts += [f'acr_values="{context}"'] if context else []
-    parts += [f'max_age="{max_age}"'] if max_age is not None else []
+    parts += [f'acr_values="{ask.context}"'] if ask.context else []
+    parts += [f'max_age="{ask.max_age}"'] if ask.max_age is not None else []
     challenge = ("www-authenticate", ", ".join(parts))
     reason = code
-    if context and code == "sign_in_frequency":
+    if ask.context and code == "sign_in_frequency":
         code = "insufficient_user_authentication"
-    headers = (challenge, ("hx-redirect", url)) if kind_of(request) is Kind.HTMX else (challenge,)
+    kind = kind_of(request)
+    if kind is Kind.PAGE:
+        title, text = _WHY["sign_in_frequency"]
+        context = {
+            "app_name": app.settings.app_name,
+            "reason_title": title,
+            "reason_text": text,
+            "login_url": url,
+            "code": code,
+        }
+        return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=(challenge,))
+    headers = (challenge, ("hx-redirect", url)) if kind is Kind.HTMX else (challenge,)
     return problem(401, code, "a fresh sign-in is needed for this", headers=headers, reason=reason, login_url=url)
 
 

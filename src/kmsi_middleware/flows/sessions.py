@@ -14,6 +14,7 @@ from ..vocabulary.errors import StoreConflict
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
+from ..vocabulary.signals import SignInSignals
 from .deployment import Deployment
 
 MOST_ATTEMPTS = 4
@@ -87,6 +88,8 @@ class SignIn:
     second_factor_at: int | None = None
     signals: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the app's hook said, as :meth:`SignInSignals.known` has it."""
+    asked_for: str = ""
+    verified_max_age: int | None = None
     applied: list[dict[str, Any]] = field(default_factory=list, repr=False)
     """What each policy came to, for the sign-in log."""
     missing: tuple[str, ...] = ()
@@ -107,6 +110,8 @@ class SignIn:
             "correlation_id": self.correlation_id,
             "second_factor_at": self.second_factor_at,
             "signals": dict(self.signals),
+            "asked_for": self.asked_for,
+            "verified_max_age": self.verified_max_age,
             "applied": list(self.applied),
             "missing": list(self.missing),
         }
@@ -114,6 +119,27 @@ class SignIn:
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> SignIn:
         return cls(**{**payload, "sids": tuple(payload["sids"]), "missing": tuple(payload["missing"])})
+
+
+def prospective(sign_in: SignIn, signals: SignInSignals, now: float) -> Session:
+    """The session that a sign-in would become, for who must judge it before."""
+    at = int(now)
+    return Session(
+        key=b"",
+        issuer=sign_in.issuer,
+        subject=sign_in.subject,
+        claims=sign_in.claims,
+        sids=sign_in.sids,
+        auth_time=sign_in.auth_time,
+        second_factor_at=sign_in.second_factor_at,
+        signals=signals.known(),
+        started_at=at,
+        renewed_at=at,
+        expires_at=at,
+        persistent=False,
+        decision="",
+        correlation_id=sign_in.correlation_id,
+    )
 
 
 def start(
@@ -142,6 +168,8 @@ def start(
         auth_time=sign_in.auth_time,
         second_factor_at=sign_in.second_factor_at,
         signals=sign_in.signals,
+        asked_for=sign_in.asked_for,
+        verified_max_age=sign_in.verified_max_age,
         started_at=at,
         renewed_at=at,
         expires_at=lifetimes.promised_end(app.settings, persistent=persistent, started_at=at, renewed_at=at),

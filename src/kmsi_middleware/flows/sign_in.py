@@ -26,6 +26,7 @@ from ..rules.targets import return_target
 from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKeys, GetProvider, PutTicket
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request
+from ..vocabulary.settings import DAY
 from ..vocabulary.signals import SignInFacts, SignInSignals
 from . import access, forms, interrupt, log, replies, sessions
 from .deployment import Deployment
@@ -48,7 +49,15 @@ def begin(
     ask = ask or access.Ask()
     prompt = prompt or ask.prompt
     transaction, secrets = authorization.new_transaction(
-        return_to, now, app.dice, prompt=prompt, max_age=ask.max_age, context=ask.context, again=ask.again
+        return_to,
+        now,
+        app.dice,
+        prompt=prompt,
+        max_age=ask.max_age,
+        context=ask.context,
+        second_factor=ask.second_factor,
+        forced=ask != access.Ask(),
+        again=ask.again,
     )
     try:
         provider: Provider = yield GetProvider(request.site.issuer)
@@ -97,6 +106,8 @@ def _redirect_uri(app: Deployment, request: Request) -> str:
 def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``GET /.auth/login``: start a sign-in, or go to the page where there is a session and nothing else is asked."""
     query = forms.query(request)
+    if "ask" in query:
+        return (yield from _asked(app, request, now, query))
     target = return_target(query.get("post_login_redirect_uri", ""), request.site, app.prefix)
     prompt = query.get("prompt", "")
     prompts = set(prompt.split())
@@ -110,6 +121,16 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         if found.session is not None:
             return replies.redirect(target, cookies=found.set_cookies)
     return (yield from begin(app, request, now, target, prompt=prompt, login_hint=query.get("login_hint", "")[:320]))
+
+
+def _asked(app: Deployment, request: Request, now: float, query: dict[str, str]) -> Flow[Reply]:
+    """The link that a 401 gave to who needs a fresher sign-in: what is to be asked for is sealed in it."""
+    target = return_target(query.get("post_login_redirect_uri", ""), request.site, app.prefix)
+    kept = app.seals.open("ask", query["ask"], within=DAY, now=now)
+    if kept is None or kind_of(request) is not Kind.NAVIGATION:
+        raise Refused("bad_ask", "this link is too old, or not to be followed like this", retry=True)
+    ask = access.Ask(kept["m"], kept["c"], kept["p"], kept["s"])
+    return (yield from begin(app, request, now, target, ask=ask))
 
 
 def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -178,9 +199,17 @@ def _complete(
 ) -> Flow[Reply]:
     """Redeem the code, and start the session or ask first."""
     sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
-    asked = access.Ask(transaction.max_age, transaction.context, transaction.prompt, again=transaction.again)
+    asked = access.Ask(
+        transaction.max_age, transaction.context, transaction.prompt, transaction.second_factor, transaction.again
+    )
     verdict = yield from access.judge_sign_in(app, request, sign_in, signals, asked, transaction.started_at, now)
-    sign_in = replace(sign_in, applied=verdict.applied, missing=verdict.missing)
+    sign_in = replace(
+        sign_in,
+        applied=verdict.applied,
+        missing=verdict.missing,
+        asked_for=replace(asked, again=False).signature,
+        verified_max_age=transaction.max_age,
+    )
     if verdict.refusal is not None:
         yield log.refused(app, request, now, sign_in, verdict.refusal)
         return _failed(app, request, now, transaction, verdict.refusal)

@@ -58,35 +58,59 @@ def is_normal(path: str) -> bool:
 
 
 class AuthContexts:
-    """Which authentication context a path needs. Of several patterns the longest decides.
+    """Which authentication context a path needs: an exact pattern before one with ``/*``, of those the longest.
 
-    A path that is not in its normal form needs whatever a path like it could need: it is matched as a router
-    might take it.
+    A path that is not in its normal form needs whatever one of its readings needs: as it stands, unquoted once
+    more, and each of them with its dot segments resolved. Which of them the app's router goes by, nobody knows.
     """
 
     def __init__(self, contexts: Mapping[str, str]) -> None:
-        self._by_length = sorted(contexts.items(), key=lambda item: len(item[0]), reverse=True)
+        self._exact: dict[str, str] = {}
+        below: dict[str, str] = {}
+        for pattern, context in contexts.items():
+            if pattern.endswith("/*"):
+                below.setdefault(_tidy(pattern[:-2]), context)
+            else:
+                self._exact.setdefault(_tidy(pattern), context)
+        self._below = sorted(below.items(), key=lambda item: len(item[0]), reverse=True)
 
     def __bool__(self) -> bool:
-        return bool(self._by_length)
+        return bool(self._exact or self._below)
 
     def of(self, path: str) -> str | None:
         """The context of a decoded path below the app's root, or ``None``."""
-        if not self._by_length:
+        if not self:
             return None
-        path = _as_a_router_might(path)
-        for pattern, context in self._by_length:
-            if path == pattern or (pattern.endswith("/*") and (path + "/").startswith(pattern[:-1])):
+        forms = (_tidy(path),) if is_normal(path) else _readings(path)
+        for form in forms:
+            if form in self._exact:
+                return self._exact[form]
+        for folder, context in self._below:
+            if folder == "/" or any(_is_below(form, folder) for form in forms):
                 return context
         return None
 
 
-def _as_a_router_might(path: str) -> str:
+def _tidy(path: str) -> str:
+    """A path without empty segments, and so without a slash at its end."""
+    return "/" + "/".join(segment for segment in path.split("/") if segment)
+
+
+def _readings(path: str) -> tuple[str, ...]:
+    """What routers might take a path for, the plainest first."""
+    found: list[str] = []
+    for form in (path, unquote(path)):
+        # An empty segment is one that ".." takes away (RFC 3986 §5.2.4), unless it was dropped before.
+        found += (_tidy(form), _tidy(_resolved(form)), _resolved(_tidy(form)))
+    return tuple(dict.fromkeys(found))
+
+
+def _resolved(path: str) -> str:
     segments: list[str] = []
-    for segment in unquote(path).split("/"):
+    for segment in path.removeprefix("/").split("/"):
         if segment == "..":
             del segments[-1:]
-        elif segment not in ("", "."):
+        elif segment != ".":
             segments.append(segment)
     return "/" + "/".join(segments)
 

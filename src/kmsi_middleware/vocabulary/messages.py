@@ -80,6 +80,8 @@ class Forward:
     set_cookies: tuple[str, ...] = field(default=(), repr=False)
     until: int = 0
     """Up to which instant a request like this one is forwarded with this very session and nothing to do."""
+    judged_risk: str | None = None
+    """The ``current_risk`` that it was judged with, where policies read one."""
     refusal: Reply | None = None
     """What to answer instead, should the app answer 403 to this anonymous request (``protect="none"``)."""
 

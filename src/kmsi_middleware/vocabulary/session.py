@@ -53,6 +53,12 @@ class Session:
     """When the person last showed a second factor, if ``amr`` tells of one."""
     signals: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the app's hook said of the sign-in; the policies go by it for as long as the session lasts."""
+    asked_for: str = ""
+    """What the sign-in that made this session was asked for by a policy; asked for again at once, it is a page."""
+    verified_max_age: int | None = None
+    """The ``max_age`` that the sign-in was asked with, and held."""
+    reported: tuple[str, ...] = ()
+    """Policies in report-only mode that would have interrupted or blocked it, as far as the sign-in log knows."""
     refused_at: int | None = None
     """When a navigation was last answered by a sign-in that fell due."""
     password_change_demanded_at: int | None = None

@@ -87,6 +87,8 @@ def check_each(settings: Settings) -> None:
             raise SettingsError(
                 "auth_contexts", path, "give a path from the root, exact (/pay) or ending in /* (/payments/*)"
             )
+        if "%" in path:
+            raise SettingsError("auth_contexts", path, "write the path decoded, as /café, not /caf%C3%A9")
         if not re.fullmatch(r"c[1-9][0-9]?", context):
             raise SettingsError("auth_contexts", context, "give an authentication context, c1 to c99")
     for fact in settings.claims_map:

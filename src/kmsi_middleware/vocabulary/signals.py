@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Literal
@@ -46,6 +47,10 @@ class SignInSignals:
         known = {item.name: getattr(newer, item.name) for item in fields(newer)}
         return replace(self, **{name: value for name, value in known.items() if value is not None})
 
+    def fingerprint(self) -> str:
+        """A text that is the same for the same signals."""
+        return repr(sorted(self.known().items()))
+
     def known(self) -> dict[str, Any]:
         """What is known, as JSON can hold it."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -64,13 +69,26 @@ class SignInSignals:
         else:
             raise KMSIError(f"sign_in_signals must return SignInSignals, a mapping of its fields or None: {answer!r}")
         for name in ("shared_device", "guest", "silent", "consent", "second_factor"):
-            if getattr(signals, name) not in (True, False, None):
+            if not isinstance(getattr(signals, name), bool | None):
                 raise KMSIError(f"sign_in_signals: {name} must be True, False or None")
         for name in ("risk", "user_risk"):
             if getattr(signals, name) not in ("none", "low", "medium", "high", None):
                 raise KMSIError(f"sign_in_signals: {name} must be none, low, medium or high")
-        if signals.device is not None and not isinstance(signals.device, Mapping):
-            raise KMSIError("sign_in_signals: device must be a mapping of Graph's device properties")
-        if signals.password_changed_at is not None and not isinstance(signals.password_changed_at, int):
+        changed = signals.password_changed_at
+        if isinstance(changed, bool) or not isinstance(changed, int | None):
             raise KMSIError("sign_in_signals: password_changed_at must be whole seconds since 1970")
-        return signals
+        if signals.device is None:
+            return signals
+        if not isinstance(signals.device, Mapping):
+            raise KMSIError("sign_in_signals: device must be a mapping of Graph's device properties")
+        try:
+            device = json.loads(json.dumps(signals.device, default=_plain, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise KMSIError(f"sign_in_signals: device must be plain data, as JSON can hold it: {error}") from error
+        return replace(signals, device=device)
+
+
+def _plain(value: object) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not plain")

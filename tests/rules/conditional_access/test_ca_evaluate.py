@@ -23,8 +23,16 @@ from tests.rules.conditional_access.ca_support import (
 )
 
 from kmsi_middleware.rules.conditional_access import evaluate as module
-from kmsi_middleware.rules.conditional_access.evaluate import Evaluation, Frequency, declared_inputs, evaluate, merged
-from kmsi_middleware.rules.conditional_access.facts import CHANGING, Facts
+from kmsi_middleware.rules.conditional_access.evaluate import (
+    Demand,
+    Evaluation,
+    Frequency,
+    declared_inputs,
+    evaluate,
+    merged,
+)
+from kmsi_middleware.rules.conditional_access.facts import CHANGING, Facts, Proofs
+from kmsi_middleware.rules.conditional_access.grants import unmet
 from kmsi_middleware.rules.conditional_access.policy import (
     ALL,
     ALL_TRUSTED,
@@ -392,9 +400,9 @@ def test_a_live_session_is_narrowed_at_once_and_never_widened(modes: list[Any], 
 
 
 class Spy:
-    """Facts that remember which of them were read."""
+    """Facts, or proofs, that remember which of them were read."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts | Proofs) -> None:
         self.facts = facts
         self.read: set[str] = set()
 
@@ -404,9 +412,12 @@ class Spy:
 
 
 def read_by(these: PolicySet, facts: Facts) -> set[str]:
-    spy = Spy(facts)
-    evaluate(these, spy)  # type: ignore[arg-type]
-    return spy.read
+    spy, shown = Spy(facts), Spy(Proofs())
+    for verdict in evaluate(these, spy).verdicts:  # type: ignore[arg-type]
+        if verdict.applies and verdict.policy.grant is not None:
+            unmet([Demand(verdict.policy, verdict.policy.grant)], shown)  # type: ignore[arg-type]
+    proven_by_device = {"compliant_device", "domain_joined_device"} & shown.read
+    return spy.read | ({"device"} if proven_by_device else set())
 
 
 DECLARED: list[tuple[dict[str, Any], set[str]]] = [
@@ -439,6 +450,13 @@ def test_what_a_policy_reads_is_declared(conditions: dict[str, Any], inputs: set
     assert declared_inputs(policies(reporting)) == inputs
 
 
+@pytest.mark.parametrize("control", ["compliantDevice", "domainJoinedDevice"])
+@pytest.mark.parametrize("state", ["enabled", "enabledForReportingButNotEnforced", "disabled"])
+def test_a_grant_control_reads_the_device(control: Any, state: Any) -> None:
+    these = policies(policy(grant=grant("mfa", control, operator="OR"), state=state))
+    assert declared_inputs(these) == read_by(these, ADA) & CHANGING == (set() if state == "disabled" else {"device"})
+
+
 def test_every_changing_fact_is_declared_by_some_policy_and_is_a_fact() -> None:
     assert set().union(*(inputs for _, inputs in DECLARED)) == CHANGING
     assert {item.name for item in fields(Facts)} > CHANGING
@@ -454,7 +472,9 @@ policy_st = st.builds(
     st.uuids().map(str),
     conditions_st,
     state=st.sampled_from(["enabled", "enabled", "disabled", "enabledForReportingButNotEnforced"]),
-    grant=st.sampled_from([None, MFA, BLOCK, grant("mfa", "compliantDevice", operator="OR")]),
+    grant=st.sampled_from(
+        [None, MFA, BLOCK, grant("mfa", "compliantDevice", operator="OR"), grant("domainJoinedDevice")]
+    ),
     frequency=st.none() | st.builds(SignInFrequency, st.sampled_from([None, HOUR, 8 * HOUR]), st.booleans()),
     persistent=st.sampled_from([None, "always", "never"]),
 )

@@ -277,9 +277,17 @@ def test_a_silent_sign_in_is_not_being_asked() -> None:
 def test_a_sign_in_that_is_past_due_on_arrival_does_not_go_round_in_circles() -> None:
     """The issuer's clock is half a minute behind: it calls 59:40 what is more than an hour to us."""
     sent, back = at("11:00") + 10, at("11:00") + 12
-    proofs = Proofs(first_factor_at=at("10:00"), asked_at=back)
+    proofs = Proofs(first_factor_at=at("10:00"), asked_at=back, verified_max_age=HOUR)
     assert answered(wanting(HOURLY), proofs, sent, clock_skew=60) == "satisfied"
     assert due(wanting(HOURLY), proofs, back, clock_skew=60).at == back + TOLERANCE
+
+
+@pytest.mark.parametrize("verified", [None, HOUR + 1])
+def test_a_sign_in_that_was_not_asked_for_that_age_is_due_on_arrival(verified: int | None) -> None:
+    """Else any silent sign-in would pass for a fresh one."""
+    back = at("11:00") + 12
+    proofs = Proofs(first_factor_at=at("10:00"), asked_at=back, verified_max_age=verified)
+    assert due(wanting(HOURLY), proofs, back, clock_skew=60).is_due(back)
 
 
 def test_a_policy_that_comes_later_is_not_put_off_by_an_old_sign_in() -> None:

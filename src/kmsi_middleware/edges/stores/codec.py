@@ -40,6 +40,10 @@ def encode(session: Session) -> Row:
 def decode(key: bytes, row: Sequence[Any]) -> Session:
     """The session of a row. Raises ``ValueError`` or ``TypeError`` for a row that :func:`encode` did not make."""
     version, issuer, subject, sids, expires_at, data, sealed, body = row
+    rest = json.loads(body)
+    if not isinstance(rest, dict):
+        raise TypeError("the body is no object")
+    rest["reported"] = tuple(rest.get("reported", ()))
     return Session(
         key=key,
         version=version,
@@ -49,5 +53,5 @@ def decode(key: bytes, row: Sequence[Any]) -> Session:
         expires_at=expires_at,
         data=data,
         sealed=sealed,
-        **json.loads(body),
+        **rest,
     )

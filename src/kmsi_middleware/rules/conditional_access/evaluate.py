@@ -22,6 +22,7 @@ from .facts import CHANGING, Facts
 from .policy import GrantControls, Policy, PolicySet
 
 REPORT_ONLY = "enabledForReportingButNotEnforced"
+_OF_DEVICES = {"compliantDevice", "domainJoinedDevice"}
 
 
 @frozen
@@ -132,8 +133,8 @@ def merged(policies: Iterable[Policy]) -> Controls:
 def declared_inputs(policies: PolicySet) -> frozenset[str]:
     """Which facts that may change from request to request (:data:`.facts.CHANGING`) the policies in force read.
 
-    :func:`evaluate` reads no other of them, so that two requests of a session which agree in these have the same
-    outcome. Policies in report-only mode count, disabled ones don't.
+    :func:`evaluate` and the grant controls read no other of them, so that two requests of a session which agree in
+    these have the same outcome. Policies in report-only mode count, disabled ones don't.
     """
     named = {location.id: location for location in policies.locations}
     inputs: set[str] = set()
@@ -141,6 +142,8 @@ def declared_inputs(policies: PolicySet) -> frozenset[str]:
         if policy.state != "disabled":
             for condition in CONDITIONS:
                 inputs |= condition.reads(policy.conditions, named)
+            if policy.grant is not None and _OF_DEVICES & set(policy.grant.controls):
+                inputs.add("device")
     return frozenset(inputs & CHANGING)
 
 

@@ -66,6 +66,8 @@ class Proofs:
     """The same, where :func:`.grants.shows_second_factor`."""
     asked_at: int | None = None
     """When the sign-in that the session came from was taken up, by our clock."""
+    verified_max_age: int | None = None
+    """The ``max_age`` that the sign-in was asked with, and that its answer held."""
     last_used_at: int | None = None
     password_changed_at: int | None = None
     password_change_demanded_at: int | None = None

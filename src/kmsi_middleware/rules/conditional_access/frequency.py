@@ -6,8 +6,9 @@
 3. A proof that is not known, or that lies in the future by more than :data:`TOLERANCE`, is none: due at once.
 4. "Every time" is five minutes (:data:`TOLERANCE`): nobody is asked twice within them, whatever number of policies
    want it. The five minutes count from the proof. They count from when the sign-in was taken up (``asked_at``)
-   where the person was really asked in it, within the clocks' skew; and where it was past due on arrival, which
-   two clocks can bring about (else the browser would go round in circles between two clocks).
+   where the person was really asked in it, within the clocks' skew; and where it was past due on arrival although the
+   issuer was asked for that very age and its answer held (``verified_max_age``), which two clocks can bring about
+   (else the browser would go round in circles between two clocks).
 5. The issuer is sent ``max_age``: the strictest number of seconds, five minutes for "every time", so that a sign-in
    which another app asked for a moment ago counts.
 6. The ``auth_time`` that comes back is measured against the instant at which the browser was *sent*, not against
@@ -86,8 +87,11 @@ def _falls_due(frequency: Frequency, proof: int | None, proofs: Proofs, now: flo
     if proof is None or proof > now + TOLERANCE:
         return 0
     at = proof + _limit(frequency)
-    asked = proofs.asked_at
-    if asked is not None and (proof >= asked - clock_skew or at <= asked):
+    asked, verified = proofs.asked_at, proofs.verified_max_age
+    if asked is None:
+        return at
+    held = verified is not None and verified <= _limit(frequency)
+    if proof >= asked - clock_skew or (held and at <= asked):
         return max(at, asked + TOLERANCE)
     return at
 

@@ -145,3 +145,8 @@ class PolicySet:
     locations: tuple[NamedLocation, ...] = ()
     notes: tuple[str, ...] = ()
     """What the loader reports: fields that it does not know, each with file and policy."""
+
+    @property
+    def enforced(self) -> PolicySet:
+        """Without those that are disabled or in report-only mode."""
+        return PolicySet(tuple(policy for policy in self.policies if policy.state == "enabled"), self.locations)

@@ -39,13 +39,17 @@ class Transaction:
     """What was asked with ``max_age``, in seconds."""
     context: str = ""
     """The authentication context that the answer must have reached."""
+    second_factor: bool = False
+    """Whether a second factor was asked for."""
+    forced: bool = False
+    """Whether it was begun although, or because, there is a session."""
     again: bool = False
     """Whether this attempt follows one whose answer did not do."""
 
     @property
     def is_forced(self) -> bool:
-        """Whether it was begun although, or because, there is a session."""
-        return bool(self.prompt or self.context or self.again) or self.max_age is not None
+        """Whether its answer counts although there is a session."""
+        return self.forced or bool(self.prompt)
 
     @property
     def cookie_suffix(self) -> str:
@@ -89,10 +93,14 @@ def new_transaction(
     prompt: str = "",
     max_age: int | None = None,
     context: str = "",
+    second_factor: bool = False,
+    forced: bool = False,
     again: bool = False,
 ) -> tuple[Transaction, Secrets]:
     """A fresh attempt and its secrets."""
-    transaction = Transaction(encode(dice(16)), return_to, int(now), prompt, max_age, context, again)
+    transaction = Transaction(
+        encode(dice(16)), return_to, int(now), prompt, max_age, context, second_factor, forced, again
+    )
     return transaction, Secrets(encode(dice(16)))
 
 
@@ -105,6 +113,8 @@ def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
         "p": transaction.prompt,
         "m": transaction.max_age,
         "c": transaction.context,
+        "s": transaction.second_factor,
+        "f": transaction.forced,
         "a": transaction.again,
     }
     return seals.seal("state", payload, now)
@@ -115,7 +125,7 @@ def opened_state(state: str, seals: Seals, now: float) -> Transaction | None:
     payload = seals.open("state", state, within=TRANSACTION_SECONDS, now=now)
     if payload is None:
         return None
-    return Transaction(*(payload[name] for name in "irtpmca"))
+    return Transaction(*(payload[name] for name in "irtpmcsfa"))
 
 
 def authorization_url(
