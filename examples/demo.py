@@ -104,7 +104,7 @@ def welcome(demo: Demo) -> str:
         f"{bold}Open{plain}",
         f"  {demo.starlette_url:<28} Notebook     Starlette under uvicorn",
         f"  {demo.flask_url:<28} Tea counter  Flask under gunicorn, 2 workers",
-        f"  {demo.issuer:<28} where both send you to sign in",
+        f"  {demo.issuer + '/devices':<28} the provider, where both send you to sign in: its devices",
         "",
         f"{bold}People{plain}  (one click on the sign-in page)",
     ]
@@ -128,7 +128,8 @@ def welcome(demo: Demo) -> str:
         f"  9  .venv/bin/kmsi policy-impact --store sqlite:{shown}/starlette-app/sessions.sqlite3",
         "     says whom each policy touched, and whom the report-only one would have: sign in as rita first.",
         " 10  .venv/bin/python examples/demo_clock.py +1h",
-        "     An hour passes for all three servers: the next page that you open wants a new sign-in.",
+        "     An hour passes for all three servers: the next page that you open wants a new sign-in. (The command",
+        "     kmsi goes by the real clock; from now on it is examples/demo_clock.py run kmsi_middleware.cli …)",
         f" 11  {demo.issuer}/devices: use this browser on MIA-LAPTOP, and sign in to it. Now nobody asks for",
         "     her password, until an hour has passed; unlocking helps again once four hours have.",
         f" 12  .venv/bin/kmsi sign-ins --store sqlite:{shown}/starlette-app/sessions.sqlite3",

@@ -51,6 +51,7 @@ class _Failed(KMSIMiddleware):
             raise self._error
         await receive()  # lifespan.startup
         await send({"type": "lifespan.startup.failed", "message": str(self._error)})
+        raise self._error  # as Starlette itself does: who waits for the start-up in the same process hears of it so
 
 
 def _is_running() -> bool:

@@ -140,6 +140,8 @@ def _kept_secret(folder: Path | None) -> str:
     path = folder / SECRET_FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.name == ".kmsi":  # ours alone, and a secret lies in it
+            (folder / ".gitignore").write_text("*\n")
         with suppress(FileExistsError):
             # Written under another name first: of several workers that start at once, all read one whole secret.
             draft = folder / f".{SECRET_FILE}.{secrets.token_hex(8)}"

@@ -40,11 +40,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "policy": {"decided": False},
     "option_off": {"settings": {"show_option_to_remain_signed_in": False}},
     "keeping_off": {"settings": {"keep_me_signed_in_days": 0}},
-    "silent": {"claims": {"amr": ["wia"]}},
     "guest": {"claims": {"acct": 1}},
     "high_risk": {"signals": {"risk": "high"}},
     "shared_device": {"signals": {"shared_device": True}},
     "consent": {"prompt": "consent"},
+    "unchanged": {"previous": False},
+    "silent": {"claims": {"amr": ["wia"]}},
     "remembered_answer": {"remembered": "no"},
     "said_yes_at_issuer": {"claims": {"signin_state": ["kmsi"]}},
 }

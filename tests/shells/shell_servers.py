@@ -13,6 +13,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import anyio
 
+from kmsi_middleware import SettingsError
+
 Headers = Sequence[tuple[str, str]]
 BACKENDS = {"asgi-asyncio": "asyncio", "asgi-trio": "trio"}
 SHELLS = (*BACKENDS, "wsgi")
@@ -167,7 +169,10 @@ class Server:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        self.play(self.app, {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        try:
+            self.play(self.app, {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        except SettingsError:
+            assert sent[-1]["type"] == "lifespan.startup.failed", "a server would take it for an app without lifespan"
         return sent
 
     # WSGI (PEP 3333) ------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_after_the_fresh_sign_in_one_is_back_at_the_page_with_ones_data(world: W
     world.app(policies=[HOURLY])
     browser.sign_in("mia", "yes", at="/set?n=1")
     world.clock.pass_(HOUR)
-    page = browser.sign_in("mia", "yes", at="/page?x=1")
+    page = browser.sign_in("mia", None, at="/page?x=1")
     assert page.url == f"{HOME}/page?x=1"
     assert json.loads(page.text)["data"] == {"n": "1"}
     world.clock.pass_(HOUR - 1)
@@ -126,7 +126,7 @@ def test_a_route_with_a_context_asks_for_a_fresh_sign_in_and_no_other_does(world
         refused = browser.fetch("/payments/1")
         assert (refused.status, code(refused)) == (401, "insufficient_user_authentication")
         assert 'acr_values="c1"' in refused.header("www-authenticate")
-    page = browser.sign_in("mia", "yes", at="/payments/1?sum=5")
+    page = browser.sign_in("mia", None, at="/payments/1?sum=5")
     assert page.url == f"{HOME}/payments/1?sum=5"
     assert browser.fetch("/payments/1").status == 200
 
@@ -303,7 +303,7 @@ def test_a_new_password_is_demanded_then_a_fresh_sign_in_and_then_one_is_in(worl
     world.clock.pass_(30)
     changed["password_changed_at"] = int(world.clock.now)
     world.clock.pass_(30)
-    browser.sign_in("mia", "yes", at="/page")
+    browser.sign_in("mia", None, at="/page")
     assert browser.visit("/page").status == 200
 
 

@@ -166,7 +166,7 @@ def test_who_has_not_changed_it_gets_a_page_with_the_way_there(world: World, bro
     password_app(world, {"user_risk": "high", "second_factor": True})
     browser.sign_in("mia", "yes")
     world.clock.pass_(60)
-    page = browser.sign_in("mia", "yes", at="/page")
+    page = browser.sign_in("mia", None, at="/page")
     assert page.status == 403
     assert f"{HOME}/password" in page.text
 
@@ -177,7 +177,7 @@ def test_a_new_rise_of_the_risk_demands_a_new_password(world: World, browser: Br
     browser.sign_in("mia", "yes")
     world.clock.pass_(60)
     known["password_changed_at"] = int(world.clock.now)
-    browser.sign_in("mia", "yes", at="/page")
+    browser.sign_in("mia", None, at="/page")
     assert browser.visit("/page").status == 200
     known["user_risk"] = "none"
     assert browser.visit("/page").status == 200
@@ -238,5 +238,24 @@ def test_the_link_in_a_refusal_leads_to_the_sign_in_that_is_wanted(world: World,
     assert code(refused) == "insufficient_user_authentication"
     page = browser.visit(refused.json()["login_url"], source=f"{HOME}/")
     assert asked(page)
-    browser.submit(browser.submit(page, pick="mia"), answer="yes")
+    browser.submit(page, pick="mia")
     assert browser.fetch("/payments/1").status == 200
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_a_fresh_sign_in_keeps_the_answer_that_was_given_before(world: World, browser: Browser, answer: str) -> None:
+    world.app(policies=[HOURLY])
+    browser.sign_in("mia", answer)
+    world.clock.pass_(HOUR)
+    browser.sign_in("mia", None)  # nobody is asked once more
+    cookie = browser.session_cookie()
+    assert cookie is not None
+    assert (cookie.until is not None) is (answer == "yes")
+
+
+def test_another_person_at_the_fresh_sign_in_is_asked_for_themselves(world: World, browser: Browser) -> None:
+    world.app(policies=[HOURLY])
+    browser.sign_in("mia", "yes")
+    world.clock.pass_(HOUR)
+    page = browser.submit(browser.visit("/page"), pick="carl")
+    assert "answer" in Page(page.text).buttons

@@ -260,7 +260,7 @@ def test_spelling_in_the_environment(name: str, text: str, value: Any) -> None:
     ("variable", "text", "says"),
     [
         ("KMSI_SESSION_LIFETIM", "900", "did you mean KMSI_SESSION_LIFETIME?"),
-        ("KMSI_ZZZ", "1", "docs/settings.md lists them all"),
+        ("KMSI_ZZZ", "1", "`kmsi settings` lists them all"),
         ("KMSI_", "1", "there is no such setting"),
         ("KMSI_SIGN_IN_SIGNALS", "app:signals", "give sign_in_signals in Python"),
     ],

@@ -26,6 +26,7 @@ from ..rules.targets import return_target
 from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKeys, GetProvider, PutTicket
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request
+from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
 from ..vocabulary.signals import SignInFacts, SignInSignals
 from . import access, forms, interrupt, log, replies, sessions
@@ -130,7 +131,9 @@ def _asked(app: Deployment, request: Request, now: float, query: dict[str, str])
     if kept is None or kind_of(request) is not Kind.NAVIGATION:
         raise Refused("bad_ask", "this link is too old, or not to be followed like this", retry=True)
     ask = access.Ask(kept["m"], kept["c"], kept["p"], kept["s"])
-    return (yield from begin(app, request, now, target, ask=ask))
+    found = yield from sessions.find(app, request, now, extend=False)
+    hint = hint_of(found.session) if found.session is not None else ""
+    return (yield from begin(app, request, now, target, ask=ask, login_hint=hint))
 
 
 def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -181,7 +184,7 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         yield CountUnmatched("callback", request.client_address)
         return _failed(app, request, now, transaction, Refused("sign_in_used", "this sign-in was already completed"))
     try:
-        return (yield from _complete(app, request, now, transaction, secrets, parameters))
+        return (yield from _complete(app, request, now, transaction, secrets, parameters, session))
     except (Refused, Unavailable) as error:
         # Who starts sign-ins only to let them fail must not fill the log with it.
         if (yield CountUnmatched("failed sign-in", request.client_address)):
@@ -196,8 +199,9 @@ def _complete(
     transaction: Transaction,
     secrets: Secrets,
     parameters: dict[str, Any],
+    live: Session | None,
 ) -> Flow[Reply]:
-    """Redeem the code, and start the session or ask first."""
+    """Redeem the code, and start the session or ask first. ``live``: the session that there is."""
     sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
     asked = access.Ask(
         transaction.max_age, transaction.context, transaction.prompt, transaction.second_factor, transaction.again
@@ -222,6 +226,7 @@ def _complete(
         started_at=transaction.started_at,
         prompt=transaction.prompt,
         decided=verdict.decided,
+        previous=live.persistent if transaction.forced and live and _is_same(live, sign_in) else None,
         remembered=interrupt.remembered_answer(app, request, now, sign_in),
     )
     decision = kmsi.decide(situation)
@@ -233,6 +238,19 @@ def _complete(
     )
     yield log.success(app, request, now, session, sign_in)
     return replies.redirect(sign_in.return_to, cookies=(*set_cookies, gone))
+
+
+def _is_same(session: Session, sign_in: sessions.SignIn) -> bool:
+    return (session.issuer, session.subject) == (sign_in.issuer, sign_in.subject)
+
+
+def hint_of(session: Session) -> str:
+    """What names the person to the issuer, so that it asks no stranger (OpenID Connect Core 1.0 §3.1.2.1)."""
+    for claim in ("login_hint", "preferred_username", "email"):
+        value = session.claims.get(claim)
+        if isinstance(value, str) and value:
+            return value[:320]
+    return ""
 
 
 def _bounce(app: Deployment, request: Request, now: float) -> Reply:

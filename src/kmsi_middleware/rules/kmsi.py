@@ -30,6 +30,8 @@ class Situation:
     """The ``prompt`` that this app asked the issuer for."""
     decided: bool | None = None
     """The persistence that a policy decided; ``None`` while no policy has a say."""
+    previous: bool | None = None
+    """Whether the live session of the same person is persistent, where a policy only asked for a fresher sign-in."""
     remembered: Answer | None = None
     """The answer that this person gave in this browser together with "Don't show this again"."""
 
@@ -96,11 +98,13 @@ TABLE: tuple[_Row, ...] = (
     ("policy", lambda s: s.decided is not None, lambda s: bool(s.decided)),
     ("option_off", lambda s: not (s.settings.show_option_to_remain_signed_in), lambda _: False),
     ("keeping_off", lambda s: s.settings.keep_me_signed_in_days == 0, lambda _: False),
-    ("silent", _is_silent, lambda _: False),
     ("guest", _is_guest, lambda _: False),
     ("high_risk", lambda s: s.signals.risk == "high", lambda _: False),
     ("shared_device", lambda s: s.signals.shared_device is True, lambda _: False),
     ("consent", lambda s: s.signals.consent is True or "consent" in s.prompt.split(), lambda _: False),
+    # A fresh sign-in that a policy wanted changes nothing about an answer that was given before, silent or not.
+    ("unchanged", lambda s: s.previous is not None, lambda s: bool(s.previous)),
+    ("silent", _is_silent, lambda _: False),
     ("remembered_answer", lambda s: s.remembered is not None, lambda s: s.remembered == "yes"),
     ("said_yes_at_issuer", _inherits, lambda _: True),
 )

@@ -469,7 +469,7 @@ def _refuse_unknown(given: Mapping[str, object], known: Collection[str]) -> None
 def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     near = _close(name, known)
     if not near:
-        return "; docs/settings.md lists them all"
+        return "; `kmsi settings` lists them all"
     return f"; did you mean {prefix}{near[0].upper() if prefix else near[0]}?"
 
 
