@@ -325,7 +325,7 @@ def test_nothing_to_find(run: Run, place: Path) -> None:
     (place / "policies.json").write_text(json.dumps(lasting))
     assert run("policies", "check", "policies.json") == (
         0,
-        "1 policies (1 enabled), 0 named locations: 0 errors, 0 pieces of advice, 0 notes\n",
+        "1 policy (1 enabled), 0 named locations: 0 errors, 0 pieces of advice, 0 notes\n",
         "",
     )
 
@@ -341,7 +341,7 @@ def test_findings_say_what_to_do_and_errors_come_first(run: Run, place: Path) ->
     assert any(line.startswith("  What to do: exclude your emergency access") for line in lines)
     assert any(line.startswith("advice lifetime_beyond_nist: settings") for line in lines)
     assert lines[-2] == "note: policies.json: policy 'All': colour: not known, and not used"
-    assert lines[-1].startswith("2 policies (2 enabled), 0 named locations: 1 errors, ")
+    assert lines[-1].startswith("2 policies (2 enabled), 0 named locations: 1 error, ")
 
 
 def test_advice_alone_is_no_failure(run: Run, place: Path) -> None:

@@ -67,7 +67,7 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 <main>
 <h1>Notebook</h1>
 {% if public %}<p>This page is public. Everything else here needs a sign-in.</p>
-{% elif paying %}<p>Payments, {{ user.display_name }}: whoever is here has just signed in.</p>
+{% elif paying %}<p>Payments, {{ user.display_name }}. With the demo’s policies, who is here has just signed in.</p>
 {% else %}<form method="post" action="/note">
   <p><label for="note">Hello {{ user.display_name }}. What should this session remember?</label></p>
   <textarea id="note" name="note" rows="3" maxlength="280">{{ note }}</textarea> <button>Keep it</button>

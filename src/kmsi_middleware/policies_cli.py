@@ -242,10 +242,16 @@ def _summary(policies: PolicySet, findings: tuple[face.Finding, ...]) -> str:
     }
     told = ", ".join(f"{number} {name}" for name, number in parts.items() if number)
     errors = sum(map(face.is_error, findings))
+    loaded = f"{_counted(len(states), 'policy', 'policies')}{f' ({told})' if told else ''}"
+    advice = _counted(len(findings) - errors, "piece of advice", "pieces of advice")
     return (
-        f"{len(states)} policies{f' ({told})' if told else ''}, {len(policies.locations)} named locations: "
-        f"{errors} errors, {len(findings) - errors} pieces of advice, {len(policies.notes)} notes"
+        f"{loaded}, {_counted(len(policies.locations), 'named location')}: "
+        f"{_counted(errors, 'error')}, {advice}, {_counted(len(policies.notes), 'note')}"
     )
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _findings_json(policies: PolicySet, findings: tuple[face.Finding, ...]) -> dict[str, Any]:
