@@ -226,7 +226,7 @@ def judge_sign_in(
     context = asked.context or None
     policies: PolicySet = yield GetPolicies()
     # What has changed is judged at once, as it will be at the first request.
-    signals, _ = yield from _signals(app, policies.enforced, prospective(sign_in, signals, now))
+    signals, _ = yield from _signals(app, policies.enforced, prospective(sign_in, now))
     evaluation = evaluate(policies, (yield from _facts(app, request, policies, sign_in.claims, signals, context)))
     controls = evaluation.controls
     at = int(now)

@@ -14,7 +14,6 @@ from ..vocabulary.errors import StoreConflict
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
-from ..vocabulary.signals import SignInSignals
 from .deployment import Deployment
 
 MOST_ATTEMPTS = 4
@@ -121,8 +120,8 @@ class SignIn:
         return cls(**{**payload, "sids": tuple(payload["sids"]), "missing": tuple(payload["missing"])})
 
 
-def prospective(sign_in: SignIn, signals: SignInSignals, now: float) -> Session:
-    """The session that a sign-in would become, for who must judge it before."""
+def prospective(sign_in: SignIn, now: float) -> Session:
+    """The session that a sign-in would become, without key and promise, for who must judge it before."""
     at = int(now)
     return Session(
         key=b"",
@@ -132,7 +131,9 @@ def prospective(sign_in: SignIn, signals: SignInSignals, now: float) -> Session:
         sids=sign_in.sids,
         auth_time=sign_in.auth_time,
         second_factor_at=sign_in.second_factor_at,
-        signals=signals.known(),
+        signals=sign_in.signals,
+        asked_for=sign_in.asked_for,
+        verified_max_age=sign_in.verified_max_age,
         started_at=at,
         renewed_at=at,
         expires_at=at,
@@ -159,23 +160,12 @@ def start(
     token = token or encode(app.dice(32))
     at = int(now)
     persistent = persistent and app.settings.keep_me_signed_in_days > 0  # a question may outlast the setting
-    session = Session(
+    session = replace(
+        prospective(sign_in, now),
         key=key_of(token),
-        issuer=sign_in.issuer,
-        subject=sign_in.subject,
-        claims=sign_in.claims,
-        sids=sign_in.sids,
-        auth_time=sign_in.auth_time,
-        second_factor_at=sign_in.second_factor_at,
-        signals=sign_in.signals,
-        asked_for=sign_in.asked_for,
-        verified_max_age=sign_in.verified_max_age,
-        started_at=at,
-        renewed_at=at,
         expires_at=lifetimes.promised_end(app.settings, persistent=persistent, started_at=at, renewed_at=at),
         persistent=persistent,
         decision=decision,
-        correlation_id=sign_in.correlation_id,
         sealed=seal_under(token, sign_in.tokens, app.dice),
     )
     older = []
