@@ -26,6 +26,7 @@ from ..vocabulary.errors import KMSIError, ProviderUnavailable
 from ..vocabulary.messages import HttpRequest, HttpResponse
 from ..vocabulary.records import frozen
 from .forks import renew_after_fork
+from .play import play, play_async
 
 if TYPE_CHECKING:
     import ssl
@@ -173,20 +174,7 @@ class ProviderClient:
                 return usable
             await document.async_lock.acquire()
         try:
-            fetching = self._fetching(wanted, document, now, anew=anew)
-            try:
-                request = next(fetching)
-                while True:
-                    try:
-                        answer = await self.fetch_async(request)
-                    except KMSIError as error:
-                        request = fetching.throw(error)
-                    else:
-                        request = fetching.send(answer)
-            except StopIteration as done:
-                return done.value
-            finally:
-                fetching.close()
+            return await play_async(self._fetching(wanted, document, now, anew=anew), self.fetch_async)
         finally:
             document.async_lock.release()
 
@@ -227,20 +215,7 @@ class ProviderClient:
         if not document.lock.acquire(blocking=usable is None or anew):
             return usable
         try:
-            fetching = self._fetching(wanted, document, now, anew=anew)
-            try:
-                request = next(fetching)
-                while True:
-                    try:
-                        answer = self.fetch(request)
-                    except KMSIError as error:
-                        request = fetching.throw(error)
-                    else:
-                        request = fetching.send(answer)
-            except StopIteration as done:
-                return done.value
-            finally:
-                fetching.close()
+            return play(self._fetching(wanted, document, now, anew=anew), self.fetch)
         finally:
             document.lock.release()
 

@@ -12,11 +12,12 @@ import anyio.to_thread
 
 from ..vocabulary import effects as ask
 from ..vocabulary.effects import Effect, Flow, SessionStore
-from ..vocabulary.errors import KMSIError, Refused
+from ..vocabulary.errors import Refused
 from ..vocabulary.records import frozen
 from ..vocabulary.session import Session
 from ..vocabulary.settings import CurrentRiskHook, SignInSignalsHook
 from ..vocabulary.signals import SignInFacts, SignInSignals
+from .play import play, play_async
 from .provider import ProviderClient
 from .sign_in_log import SignInLog
 from .unmatched import UnmatchedCounter
@@ -46,31 +47,11 @@ class Services:
 
     def run(self, flow: Flow[T], now: float) -> T:
         """Drive a flow to its outcome."""
-        try:
-            effect = next(flow)
-            while True:
-                try:
-                    answer = self.perform(effect, now)
-                except KMSIError as error:
-                    effect = flow.throw(error)
-                else:
-                    effect = flow.send(answer)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+        return play(flow, lambda effect: self.perform(effect, now))
 
     async def run_async(self, flow: Flow[T], now: float) -> T:
         """The same with ``await``."""
-        try:
-            effect = next(flow)
-            while True:
-                try:
-                    answer = await self.perform_async(effect, now)
-                except KMSIError as error:
-                    effect = flow.throw(error)
-                else:
-                    effect = flow.send(answer)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+        return await play_async(flow, lambda effect: self.perform_async(effect, now))
 
     def perform(self, effect: Effect, now: float) -> Any:
         """Perform one effect, waiting for it."""
