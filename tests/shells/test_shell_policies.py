@@ -126,6 +126,7 @@ def test_a_route_with_a_context_asks_for_a_fresh_sign_in_and_no_other_does(world
         refused = browser.fetch("/payments/1")
         assert (refused.status, code(refused)) == (401, "insufficient_user_authentication")
         assert 'acr_values="c1"' in refused.header("www-authenticate")
+    assert "This needs a fresh sign-in." in browser.post("/payments/1", {}).text
     page = browser.sign_in("mia", None, at="/payments/1?sum=5")
     assert page.url == f"{HOME}/payments/1?sum=5"
     assert browser.fetch("/payments/1").status == 200
@@ -299,7 +300,11 @@ def test_a_new_password_is_demanded_then_a_fresh_sign_in_and_then_one_is_in(worl
         sign_in_signals=lambda _: {"user_risk": "high", "second_factor": True, **changed},
     )
     browser.sign_in("mia", "yes")
-    assert browser.fetch("/page").status == 401
+    refused = browser.fetch("/page")
+    assert (refused.status, code(refused)) == (401, "password_change_required")
+    told = browser.post("/page", {})
+    assert told.status == 401
+    assert "Please change your password" in told.text
     world.clock.pass_(30)
     changed["password_changed_at"] = int(world.clock.now)
     world.clock.pass_(30)

@@ -118,14 +118,15 @@ def _new_password(app: Deployment, request: Request, session: Session, ask: acce
                 app, request, now, _return_to(app, request), ask=ask, login_hint=sign_in.hint_of(session)
             )
         )
+    title, message = replies.WHY["password_change_required"]
     return replies.error_page(
         app,
         request,
         now,
         status=403,
         code="password_change_required",
-        title="Please change your password",
-        message="Your organization wants you to change your password before you go on. Then sign in again.",
+        title=title,
+        message=message,
         retry_to=f"{request.site.root}/",
         retry_url=url,
         retry_label="Change the password",

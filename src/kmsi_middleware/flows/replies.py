@@ -35,13 +35,18 @@ CODE_OF_REASON: dict[EndReason, str] = {
     "policy": "policy",
 }
 
-_WHY: dict[str, tuple[str, str]] = {
+WHY: dict[str, tuple[str, str]] = {
     "no_session": ("Please sign in", "You need to be signed in to do this."),
     "session_expired": ("Your session has ended", "You were signed in for as long as a session lasts here."),
     "signed_out": ("You are signed out", "You signed out here, or of another app that shares your sign-in."),
     "session_replaced": ("Your session has ended", "You signed in again, and the newer session holds."),
     "session_revoked": ("Your session has ended", "An administrator ended it."),
     "sign_in_frequency": ("Please sign in again", "Your organization asks for a fresh sign-in from time to time."),
+    "insufficient_user_authentication": ("Please sign in again", "This needs a fresh sign-in."),
+    "password_change_required": (
+        "Please change your password",
+        "Your organization wants you to change your password before you go on. Then sign in again.",
+    ),
     "policy": ("Please sign in again", "A policy of your organization has changed."),
 }
 
@@ -133,27 +138,18 @@ def unavailable(app: Deployment, request: Request, now: float, error: Unavailabl
 def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None) -> Reply:
     """401 for who has no session and can't be redirected."""
     code = CODE_OF_REASON[reason] if reason else "no_session"
-    title, text = _WHY[code]
     kind = kind_of(request)
     # A posted form or a script's fetch can't be repeated from here: the person goes back to where it came from.
-    target = request.target if request.method == "GET" and kind is Kind.PAGE else _page_of(request)
-    try:
-        target = return_target(target, request.site, app.prefix)
-    except Refused:
-        target = f"{request.site.root}/"
-    url = login_url(request.site, app.prefix, target)
-    challenge = ("www-authenticate", f'Cookie realm="{app.settings.cookie_name}"')
-    if kind is Kind.PAGE:
-        context = {
-            "app_name": app.settings.app_name,
-            "reason_title": title,
-            "reason_text": text,
-            "login_url": url,
-            "code": code,
-        }
-        return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=(challenge,))
-    headers = (challenge, ("hx-redirect", url)) if kind is Kind.HTMX else (challenge,)
-    return problem(401, code, text, headers=headers, reason=reason or code, login_url=url)
+    back = request.target if request.method == "GET" and kind is Kind.PAGE else _page_of(request)
+    return _unauthorized(
+        app,
+        request,
+        code=code,
+        reason=reason or code,
+        words=WHY[code],
+        challenge=f'Cookie realm="{app.settings.cookie_name}"',
+        url=_login_url(app, request, back),
+    )
 
 
 def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code: str = "sign_in_frequency") -> Reply:
@@ -161,22 +157,32 @@ def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code
 
     The link in it leads to that very sign-in, and back.
     """
-    try:
-        target = return_target(_page_of(request), request.site, app.prefix)
-    except Refused:
-        target = f"{request.site.root}/"
+    reason = code
     kept = {"m": ask.max_age, "c": ask.context, "p": ask.prompt, "s": ask.second_factor}
-    url = f"{login_url(request.site, app.prefix, target)}&ask={app.seals.seal('ask', kept, now)}"
     parts = ['Bearer error="insufficient_user_authentication"', f'error_description="{code}"']
     parts += [f'acr_values="{ask.context}"'] if ask.context else []
     parts += [f'max_age="{ask.max_age}"'] if ask.max_age is not None else []
-    challenge = ("www-authenticate", ", ".join(parts))
-    reason = code
     if ask.context and code == "sign_in_frequency":
         code = "insufficient_user_authentication"
+    return _unauthorized(
+        app,
+        request,
+        code=code,
+        reason=reason,
+        words=WHY[code],
+        challenge=", ".join(parts),
+        url=f"{_login_url(app, request, _page_of(request))}&ask={app.seals.seal('ask', kept, now)}",
+    )
+
+
+def _unauthorized(
+    app: Deployment, request: Request, *, code: str, reason: str, words: tuple[str, str], challenge: str, url: str
+) -> Reply:
+    """A 401 that tells the way to sign in: a page, or a problem that scripts and htmx can follow."""
+    title, text = words
     kind = kind_of(request)
+    headers: Headers = (("www-authenticate", challenge),)
     if kind is Kind.PAGE:
-        title, text = _WHY["sign_in_frequency"]
         context = {
             "app_name": app.settings.app_name,
             "reason_title": title,
@@ -184,9 +190,19 @@ def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code
             "login_url": url,
             "code": code,
         }
-        return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=(challenge,))
-    headers = (challenge, ("hx-redirect", url)) if kind is Kind.HTMX else (challenge,)
-    return problem(401, code, "a fresh sign-in is needed for this", headers=headers, reason=reason, login_url=url)
+        return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=headers)
+    if kind is Kind.HTMX:
+        headers = (*headers, ("hx-redirect", url))
+    return problem(401, code, text, headers=headers, reason=reason, login_url=url)
+
+
+def _login_url(app: Deployment, request: Request, back: str) -> str:
+    """Where a sign-in starts that leads back there, or to the start page where that can't be gone back to."""
+    try:
+        target = return_target(back, request.site, app.prefix)
+    except Refused:
+        target = f"{request.site.root}/"
+    return login_url(request.site, app.prefix, target)
 
 
 def _page_of(request: Request) -> str:

@@ -255,8 +255,8 @@ def hint_of(session: Session) -> str:
 
 def _bounce(app: Deployment, request: Request, now: float) -> Reply:
     """Rule 4."""
-    known = ("code", "state", "iss", "session_state", "error", "error_description")
-    kept = {name: value for name, value in forms.form(request).items() if name in known}
+    parameters = ("code", "state", "iss", "session_state", "error", "error_description")
+    kept = {name: value for name, value in forms.form(request).items() if name in parameters}
     ticket = app.seals.seal("form_post", kept, now)
     if len(ticket) > 8_000:
         raise Refused("callback_too_large", "the provider's answer is too long")
