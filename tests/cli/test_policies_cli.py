@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cli.cli_support import DAY, HOUR, NOW, Run
 
 import kmsi_middleware.policies
-from kmsi_middleware import cli, policies
+from kmsi_middleware import policies
 from kmsi_middleware.edges.sign_in_log import FILE_NAME, SignInLog
 from kmsi_middleware.rules.conditional_access.evaluate import evaluate
 from kmsi_middleware.rules.conditional_access.facts import Facts
@@ -24,10 +24,6 @@ from kmsi_middleware.rules.conditional_access.what_if import simulate
 from kmsi_middleware.rules.sign_in_log import sign_in_record
 from kmsi_middleware.vocabulary.errors import SettingsError
 from kmsi_middleware.vocabulary.settings import Settings
-
-NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
-HOUR, DAY = 3_600, 86_400
-Run = Callable[..., tuple[int, str, str]]
 
 EVERY_APP = {"includeApplications": ["All"]}
 
@@ -75,25 +71,10 @@ WHOLE = [NEVER, HOURLY, MFA, BLOCK, COMPLIANT, PAY, GERMANY]
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("KMSI_"):
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    (tmp_path / "policies.json").write_text(json.dumps(WHOLE))
-    return tmp_path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments, clock=lambda: NOW)
-        output = capsys.readouterr()
-        assert "Traceback" not in output.err
-        return code, output.out, output.err
-
-    return run
+def policies_json(place: Path) -> Path:
+    file = place / "policies.json"
+    file.write_text(json.dumps(WHOLE))
+    return file
 
 
 def what_if(run: Run, *arguments: str) -> dict[str, Any]:

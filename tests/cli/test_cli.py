@@ -8,44 +8,21 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.cli.cli_support import HOUR, NOW, Run
 
 from kmsi_middleware import cli
 from kmsi_middleware.edges.sign_in_log import FILE_NAME, SignInLog
 from kmsi_middleware.rules.sign_in_log import INTERRUPT_CODE, sign_in_record
 from kmsi_middleware.vocabulary.settings import described
 
-NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
-HOUR = 3_600
-Run = Callable[..., tuple[int, str, str]]
-
 
 def correlation(number: int) -> str:
     return f"{number:08d}-5860-4832-928f-3133e22ae912"
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("KMSI_STORE", raising=False)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments, clock=lambda: NOW)
-        output = capsys.readouterr()
-        assert "Traceback" not in output.err
-        return code, output.out, output.err
-
-    return run
 
 
 def fill(folder: Path) -> list[dict[str, Any]]:
