@@ -30,6 +30,16 @@ def _append(app: Deployment, request: Request, now: float, correlation_id: str, 
     )
 
 
+def _known(sign_in: SignIn) -> dict[str, Any]:
+    """Who signed in, and what the policies said to it."""
+    return {
+        "claims": sign_in.claims,
+        "risk": sign_in.signals.get("risk"),
+        "applied": sign_in.applied,
+        "missing": sign_in.missing,
+    }
+
+
 def success(app: Deployment, request: Request, now: float, session: Session, sign_in: SignIn) -> AppendSignIn:
     """A session began."""
     return _append(
@@ -37,10 +47,7 @@ def success(app: Deployment, request: Request, now: float, session: Session, sig
         request,
         now,
         session.correlation_id,
-        claims=session.claims,
-        risk=sign_in.signals.get("risk"),
-        applied=sign_in.applied,
-        missing=sign_in.missing,
+        **_known(sign_in),
         decision=session.decision,
         persistent=session.persistent,
         interactive=session.decision != "silent",
@@ -73,10 +80,7 @@ def interrupted(app: Deployment, request: Request, now: float, sign_in: SignIn) 
         now,
         sign_in.correlation_id,
         code=sign_in_log.INTERRUPT_CODE,
-        claims=sign_in.claims,
-        risk=sign_in.signals.get("risk"),
-        applied=sign_in.applied,
-        missing=sign_in.missing,
+        **_known(sign_in),
     )
 
 
@@ -96,8 +100,5 @@ def refused(app: Deployment, request: Request, now: float, sign_in: SignIn, erro
         sign_in.correlation_id,
         code=error.code,
         failure_reason=error.detail,
-        claims=sign_in.claims,
-        risk=sign_in.signals.get("risk"),
-        applied=sign_in.applied,
-        missing=sign_in.missing,
+        **_known(sign_in),
     )
