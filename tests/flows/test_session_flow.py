@@ -29,7 +29,7 @@ from tests.flows.flow_support import (
 from kmsi_middleware.flows import dispatch, sessions
 from kmsi_middleware.rules.seals import key_of
 from kmsi_middleware.vocabulary import effects as ask
-from kmsi_middleware.vocabulary.errors import StoreConflict
+from kmsi_middleware.vocabulary.errors import StoreConflict, Unavailable
 from kmsi_middleware.vocabulary.messages import Forward
 from kmsi_middleware.vocabulary.session import Session
 
@@ -286,10 +286,10 @@ def test_data_of_a_session_that_ended_meanwhile_is_not_saved(world: World, brows
     assert world.live() == []
 
 
-def test_data_that_never_wins_is_an_error(world: World, browser: Browser) -> None:
+def test_data_that_never_wins_is_not_available(world: World, browser: Browser) -> None:
     browser.sign_in()
     world.broken[ask.SaveSession] = StoreConflict("always another")
-    with pytest.raises(StoreConflict):
+    with pytest.raises(Unavailable, match="too quickly"):
         put_data(world, browser, a=1)
 
 

@@ -20,14 +20,14 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import KMSIError, Refused, StoreConflict, Unavailable
+from ..vocabulary.errors import KMSIError, Refused, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from ..vocabulary.session import Session
 from .identity import ANONYMOUS, NOBODY, SIGNED_IN
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
-from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, url_path
+from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -144,11 +144,10 @@ class ASGIShell:
             now = self._clock()
             try:
                 await self._services.run_async(sessions.save_data(session, *changes), now)
-            except (Unavailable, StoreConflict) as error:
+            except Unavailable as error:
                 data.discarded = True
-                failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
                 request = self._request(scope, self._site(scope), b"")
-                await self._reply(unavailable(self._deployment, request, now, failure), scope, send)
+                await self._reply(unavailable(self._deployment, request, now, error), scope, send)
                 return
         headers = message.get("headers", ())
         cookies += data.cookies
@@ -164,12 +163,7 @@ class ASGIShell:
         now = self._clock()
         request = self._request(scope, self._site(scope), b"")
         reply = await self._services.run_async(guard.require(self._deployment, request, context, now), now)
-        if reply is None:
-            return None
-        status, headers, body = rendered(reply, self._pages)
-        # Frameworks differ in what they make of several headers of one name: the cookies go their own way.
-        data.touched, data.cookies = True, tuple(value for name, value in headers if name == "set-cookie")
-        return status, [item for item in headers if item[0] != "set-cookie"], body
+        return stepped_up(reply, self._pages, data) if reply is not None else None
 
     # Everything else ------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from urllib.parse import quote
 
+from ..rules.app_data import AppData
 from ..rules.cookies import session_cookie_name, session_tokens
 from ..rules.seals import key_of
 from ..vocabulary.addresses import is_loopback_host
@@ -145,6 +146,14 @@ def rendered(reply: Reply, pages: PageRenderer) -> tuple[int, list[tuple[str, st
     if not any(name.lower() == "content-length" for name, _ in headers) and reply.status != HTTPStatus.NO_CONTENT:
         headers.append(("content-length", str(len(body))))
     return reply.status, headers, body
+
+
+def stepped_up(reply: Reply, pages: PageRenderer, data: AppData) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The reply for an app to give that asked for an authentication context itself. Its cookies go by way of
+    ``data``, because frameworks differ in what they make of several headers of one name."""
+    status, headers, body = rendered(reply, pages)
+    data.touched, data.cookies = True, tuple(value for name, value in headers if name == "set-cookie")
+    return status, [item for item in headers if item[0] != "set-cookie"], body
 
 
 def first_key(request: Request) -> bytes | None:

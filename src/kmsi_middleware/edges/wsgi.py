@@ -19,12 +19,12 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import Refused, StoreConflict, Unavailable
+from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
-from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, url_path
+from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -119,12 +119,7 @@ class WSGIShell:
         now = self._clock()
         request = self._request(environ, self._site(environ), b"")
         reply = self._services.run(guard.require(self._deployment, request, context, now), now)
-        if reply is None:
-            return None
-        status, headers, body = rendered(reply, self._pages)
-        # Frameworks differ in what they make of several headers of one name: the cookies go their own way.
-        data.touched, data.cookies = True, tuple(value for name, value in headers if name == "set-cookie")
-        return status, [item for item in headers if item[0] != "set-cookie"], body
+        return stepped_up(reply, self._pages, data) if reply is not None else None
 
     def _serve(self, environ: Environ, start_response: StartResponse, decide: _Decide) -> Iterable[bytes]:
         """Run the app; ``decide`` sees its status and headers first, and may put a reply of ours in its place."""
@@ -162,10 +157,9 @@ class WSGIShell:
         now = self._clock()
         try:
             self._services.run(sessions.save_data(settled.session, *changes), now)
-        except (Unavailable, StoreConflict) as error:
-            failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
+        except Unavailable as error:
             request = self._request(environ, self._site(environ), b"")
-            return unavailable(self._deployment, request, now, failure)
+            return unavailable(self._deployment, request, now, error)
         return None
 
     # Everything else ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ..rules import cookies, lifetimes
 from ..rules.app_data import merged
 from ..rules.seals import encode, key_of, open_under, seal_under
 from ..vocabulary.effects import CreateSession, EndSession, Flow, LoadSession, SaveSession
-from ..vocabulary.errors import StoreConflict
+from ..vocabulary.errors import StoreConflict, Unavailable
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
@@ -212,7 +212,7 @@ def save_data(session: Session, written: dict[str, Any], removed: frozenset[str]
             current = yield LoadSession(session.key)
         else:
             return changed
-    raise StoreConflict("the session changes too quickly to be saved")
+    raise Unavailable("the session changes too quickly to be saved")
 
 
 def tokens_of(session: Session, token: str) -> dict[str, Any]:
