@@ -119,7 +119,7 @@ def test_after_a_revocation_was_answered_no_process_vouches_for_the_session(
                 held = loaded if isinstance(loaded, Session) and noted % 2 == 0 else None
             assert held is None or counts[slot] != noted
             assert revoker.recv() is True
-            assert store.load(key, NOW) == Tombstone("revoked", int(NOW))
+            assert store.load(key, NOW) == Tombstone("revoked", int(NOW), "c0ffee")
         revoker.send(None)
         for pipe in (one, two):
             pipe.send("stop")
@@ -146,7 +146,7 @@ def test_a_writer_that_is_killed_leaves_its_slot_odd_until_the_next_write(
     if where == "before commit":
         assert sqlite_store.load(key, NOW) == session()
     else:
-        assert sqlite_store.load(key, NOW) == Tombstone("revoked", int(NOW))
+        assert sqlite_store.load(key, NOW) == Tombstone("revoked", int(NOW), "c0ffee")
     sqlite_store.end(key, "revoked", NOW)
     assert counts[slot_of(key)] > noted + 1
     assert counts[slot_of(key)] % 2 == 0

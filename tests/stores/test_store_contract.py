@@ -12,8 +12,8 @@ from tests.stores.store_actors import DAY, ISSUER, NOW, key_of, session
 
 from kmsi_middleware.edges.stores import MemoryStore, SQLiteStore, open_store
 from kmsi_middleware.vocabulary.effects import SLOTS, SessionStore, slot_of
-from kmsi_middleware.vocabulary.errors import SettingsError, StoreConflict
-from kmsi_middleware.vocabulary.session import Session, Tombstone
+from kmsi_middleware.vocabulary.errors import SettingsError, SignInRevoked, StoreConflict
+from kmsi_middleware.vocabulary.session import EVERYBODY, Mark, Session, Tombstone, user_key
 
 KEY = key_of("ada")
 END = NOW + DAY  # when the session of the tests expires
@@ -102,7 +102,7 @@ def test_save_of_what_never_was_or_has_ended_is_a_conflict(store: SessionStore) 
     store.end(KEY, "revoked", NOW)
     with pytest.raises(StoreConflict):
         store.save(session(version=2), NOW)
-    assert store.load(KEY, NOW) == Tombstone("revoked", int(NOW))
+    assert store.load(KEY, NOW) == Tombstone("revoked", int(NOW), "c0ffee")
     assert store.find("sid-1", ISSUER, NOW) == []
 
 
@@ -112,8 +112,8 @@ def test_save_of_what_never_was_or_has_ended_is_a_conflict(store: SessionStore) 
 def test_end_leaves_a_tombstone_for_a_day(store: SessionStore) -> None:
     store.create(session(), NOW)
     assert store.end(KEY, "front_channel", NOW + 5.9) is True
-    assert store.load(KEY, NOW + 6) == Tombstone("front_channel", int(NOW) + 5)
-    assert store.load(KEY, NOW + 5 + DAY - 0.001) == Tombstone("front_channel", int(NOW) + 5)
+    assert store.load(KEY, NOW + 6) == Tombstone("front_channel", int(NOW) + 5, "c0ffee")
+    assert store.load(KEY, NOW + 5 + DAY - 0.001) == Tombstone("front_channel", int(NOW) + 5, "c0ffee")
     assert store.load(KEY, NOW + 5 + DAY) is None
 
 
@@ -123,13 +123,13 @@ def test_end_answers_whether_there_was_a_session_and_the_first_reason_stays(stor
     store.create(session(), NOW)
     assert store.end(KEY, "back_channel", NOW) is True
     assert store.end(KEY, "signed_out", NOW + 60) is False
-    assert store.load(KEY, NOW + 60) == Tombstone("back_channel", int(NOW))
+    assert store.load(KEY, NOW + 60) == Tombstone("back_channel", int(NOW), "c0ffee")
 
 
 def test_an_expired_session_can_be_ended(store: SessionStore) -> None:
     store.create(session(), NOW)
     assert store.end(KEY, "idle", END + 10) is True
-    assert store.load(KEY, END + 10) == Tombstone("idle", int(END) + 10)
+    assert store.load(KEY, END + 10) == Tombstone("idle", int(END) + 10, "c0ffee")
 
 
 # find --------------------------------------------------------------------------------------------------------
@@ -326,3 +326,115 @@ def test_open_store_refuses_anything_else(text: str) -> None:
 
 def _set(found: list[Session]) -> set[bytes]:
     return {each.key for each in found}
+
+
+# Users, pages and marks ----------------------------------------------------------------------------------------
+
+ADA = user_key(ISSUER, "ada")
+ENTRA = {"sub": "pairwise", "tid": "the-tenant", "oid": "the-object"}
+
+
+def test_a_users_sessions_are_found_by_subject_and_by_directory_object(store: SessionStore) -> None:
+    first, second = session(), session("phone", subject="pairwise", claims=ENTRA)
+    for made in (first, second, session("eve", subject="eve")):
+        store.create(made, NOW)
+    assert store.find_user(ADA, NOW) == [first]
+    assert store.find_user(user_key(ISSUER, "pairwise"), NOW) == [second]
+    assert store.find_user(user_key("the-tenant", "the-object"), NOW) == [second]
+    assert store.find_user(user_key("https://other.example", "ada"), NOW) == []
+
+
+def test_a_user_has_as_many_sessions_as_are_live(store: SessionStore) -> None:
+    made = [session(number, expires_at=int(NOW) + 100 + number) for number in range(20)]
+    for one in made:
+        store.create(one, NOW)
+    store.end(made[0].key, "revoked", NOW)
+    saved = replace(made[1], version=2, sids=("another",), expires_at=int(NOW) + 500)
+    store.save(saved, NOW)
+    found = store.find_user(ADA, NOW + 110)
+    assert sorted(one.key for one in found) == sorted(one.key for one in [saved, *made[11:]])
+    assert saved in found
+
+
+def test_pages_hold_every_live_session(store: SessionStore) -> None:
+    made = {key_of(number): session(number) for number in range(57)}
+    for one in made.values():
+        store.create(one, NOW)
+    store.create(session("over", expires_at=int(NOW) + 5), NOW)
+    store.create(session("ended"), NOW)
+    store.end(key_of("ended"), "idle", NOW)
+    found, cursor = {}, b""
+    while True:
+        page, cursor = store.page(cursor, 10, NOW + 5)
+        found.update({one.key: one for one in page})
+        if not cursor:
+            break
+    assert found == made
+
+
+def test_ending_many_ends_each_once(store: SessionStore) -> None:
+    for number in range(450):
+        store.create(session(number), NOW)
+    store.end(key_of(3), "idle", NOW)
+    keys = [key_of(number) for number in range(449)]
+    assert store.end_many([*keys, key_of("nobody")], "revoked", NOW + 1) == 448
+    assert store.load(key_of(3), NOW + 1) == Tombstone("idle", int(NOW), "c0ffee")
+    assert store.load(key_of(4), NOW + 1) == Tombstone("revoked", int(NOW) + 1, "c0ffee")
+    assert [one.key for one in store.find_user(ADA, NOW + 1)] == [key_of(449)]
+    assert store.end_many([], "revoked", NOW + 1) == 0
+
+
+def test_a_mark_stops_sign_ins_that_began_before_it(store: SessionStore) -> None:
+    at = int(NOW)
+    store.put_mark(ADA, Mark(valid_from=at), at + DAY, NOW)
+    for begun_at in (0, at - 60, at):
+        with pytest.raises(SignInRevoked):
+            store.create(session(begun_at=begun_at), NOW + 5)
+    assert store.load(KEY, NOW + 5) is None
+    assert store.find_user(ADA, NOW + 5) == []
+    store.create(session(begun_at=at + 1), NOW + 5)
+    store.create(session("eve", subject="eve", begun_at=0), NOW + 5)
+
+
+def test_a_mark_by_directory_object_stops_its_user(store: SessionStore) -> None:
+    store.put_mark(user_key("the-tenant", "the-object"), Mark(valid_from=int(NOW)), int(NOW) + DAY, NOW)
+    with pytest.raises(SignInRevoked):
+        store.create(session(subject="pairwise", claims=ENTRA, begun_at=int(NOW)), NOW)
+
+
+def test_a_mark_for_everybody_stops_everybody(store: SessionStore) -> None:
+    store.put_mark(EVERYBODY, Mark(valid_from=int(NOW), real_from=int(NOW) - 1), int(NOW) + DAY, NOW)
+    with pytest.raises(SignInRevoked):
+        store.create(session("eve", subject="eve", begun_at=int(NOW)), NOW)
+    assert store.read_mark([user_key(ISSUER, "eve")], NOW) == Mark(int(NOW), int(NOW) - 1)
+
+
+def test_a_mark_does_not_touch_sessions_that_live(store: SessionStore) -> None:
+    made = session(begun_at=int(NOW) - 60)
+    store.create(made, NOW)
+    store.put_mark(ADA, Mark(valid_from=int(NOW)), int(NOW) + DAY, NOW)
+    assert store.load(KEY, NOW) == made
+    store.save(replace(made, version=2), NOW)
+
+
+def test_of_several_marks_the_later_instants_hold(store: SessionStore) -> None:
+    at = int(NOW)
+    assert store.read_mark([ADA], NOW) == Mark()
+    store.put_mark(ADA, Mark(valid_from=at, real_from=at), at + 100, NOW)
+    store.put_mark(ADA, Mark(valid_from=at + 5), at + 50, NOW)
+    assert store.read_mark([ADA], NOW + 99) == Mark(at + 5, at)
+    store.put_mark(user_key("t", "o"), Mark(real_from=at + 7), at + 50, NOW)
+    assert store.read_mark([ADA, user_key("t", "o")], NOW) == Mark(at + 5, at + 7)
+    assert store.read_mark([ADA], NOW + 100) == Mark()
+    store.put_mark(ADA, Mark(valid_from=3), at + 300, NOW + 100)
+    assert store.read_mark([ADA], NOW + 100) == Mark(3, 0)
+
+
+def test_the_version_is_that_of_the_live_session(store: SessionStore) -> None:
+    assert store.version(KEY) is None
+    store.create(session(), NOW)
+    assert store.version(KEY) == 1
+    store.save(session(version=2), NOW)
+    assert store.version(KEY) == 2
+    store.end(KEY, "revoked", NOW)
+    assert store.version(KEY) is None

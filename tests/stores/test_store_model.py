@@ -92,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         there = isinstance(self.held(key), Session)
         assert self.store.end(key, reason, self.now) is there
         if there:
-            self.sessions[key] = Tombstone(reason, int(self.now))
+            self.sessions[key] = Tombstone(reason, int(self.now), "c0ffee")
 
     @rule(key=keys, lifetime=st.integers(0, 600), payload=st.binary(max_size=5))
     def put_ticket(self, key: bytes, lifetime: int, payload: bytes) -> None:

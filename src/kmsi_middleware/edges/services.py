@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
@@ -67,6 +69,9 @@ class Services:
                     return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
                 except Exception as error:
                     raise _signals_failed() from error
+        if (call := _store_call(effect)) is not None:
+            method, arguments = call
+            return getattr(self.store, method)(*arguments, now)
         work, _ = self._local(effect, now)
         return work()
 
@@ -84,8 +89,19 @@ class Services:
                     return SignInSignals.of(await self._signals(facts))
                 except Exception as error:
                     raise _signals_failed() from error
+        if (call := _store_call(effect)) is not None:
+            return await self._ask_store(*call, now)
         work, quick = self._local(effect, now)
+        return work() if quick else await anyio.to_thread.run_sync(work)
+
+    async def _ask_store(self, method: str, arguments: tuple[Any, ...], now: float) -> Any:
+        store = self.store
+        asynchronous = store.asynchronous
+        if asynchronous is not None and is_asyncio():
+            return await getattr(asynchronous, method)(*arguments, now)
+        work = partial(getattr(store, method), *arguments, now)
         # A read by key costs less than the hop to a thread would; a write may wait for another process.
+        quick = store.inline if method in _READS else store.inline_writes
         return work() if quick else await anyio.to_thread.run_sync(work)
 
     def _current_risk(self, session: Session) -> SignInSignals:
@@ -106,24 +122,7 @@ class Services:
 
     def _local(self, effect: Effect, now: float) -> tuple[Callable[[], Any], bool]:
         """What this machine does by itself, and whether it is quick enough for an event loop's thread."""
-        store = self.store
         match effect:
-            case ask.LoadSession(key):
-                return lambda: store.load(key, now), store.inline
-            case ask.CreateSession(session):
-                return lambda: store.create(session, now), store.inline_writes
-            case ask.SaveSession(session):
-                return lambda: store.save(session, now), store.inline_writes
-            case ask.EndSession(key, reason):
-                return lambda: store.end(key, reason, now), store.inline_writes
-            case ask.FindSessions(sid, issuer):
-                return lambda: store.find(sid, issuer, now), store.inline
-            case ask.PutTicket(key, payload, expires_at):
-                return lambda: store.put_ticket(key, payload, expires_at, now), store.inline_writes
-            case ask.ReadTicket(key):
-                return lambda: store.read_ticket(key, now), store.inline
-            case ask.TakeTicket(key):
-                return lambda: store.take_ticket(key, now), store.inline_writes
             case ask.AppendSignIn(record):
                 return lambda: self.log.append(record, now), False
             case ask.CountUnmatched(kind, address):
@@ -147,6 +146,50 @@ class Services:
         self.log.close()
         if self.closes is not None:
             self.closes()
+
+
+_READS = frozenset({"load", "find", "find_user", "page", "read_mark", "read_ticket"})
+
+
+def _store_call(effect: Effect) -> tuple[str, tuple[Any, ...]] | None:
+    """The store's method for an effect, and its arguments before ``now``; ``None`` for who else performs it."""
+    match effect:
+        case ask.LoadSession(key):
+            return "load", (key,)
+        case ask.CreateSession(session):
+            return "create", (session,)
+        case ask.SaveSession(session):
+            return "save", (session,)
+        case ask.EndSession(key, reason):
+            return "end", (key, reason)
+        case ask.EndSessions(keys, reason):
+            return "end_many", (keys, reason)
+        case ask.FindSessions(sid, issuer):
+            return "find", (sid, issuer)
+        case ask.FindUserSessions(user):
+            return "find_user", (user,)
+        case ask.ListSessions(cursor, limit):
+            return "page", (cursor, limit)
+        case ask.ReadMark(users):
+            return "read_mark", (users,)
+        case ask.PutMark(user, mark, until):
+            return "put_mark", (user, mark, until)
+        case ask.PutTicket(key, payload, expires_at):
+            return "put_ticket", (key, payload, expires_at)
+        case ask.ReadTicket(key):
+            return "read_ticket", (key,)
+        case ask.TakeTicket(key):
+            return "take_ticket", (key,)
+    return None
+
+
+def is_asyncio() -> bool:
+    """Whether this runs under asyncio, and not under trio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _signals_failed() -> Refused:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from .messages import HttpRequest
 from .records import frozen
-from .session import EndReason, Session, Tombstone
+from .session import EndReason, Mark, Session, Tombstone
 from .signals import SignInFacts
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class LoadSession(Effect):
 
 @frozen
 class CreateSession(Effect):
-    """Answer: ``None``. Raises ``StoreConflict`` for a taken key."""
+    """Answer: ``None``. Raises ``StoreConflict`` for a taken key, ``SignInRevoked`` where a mark forbids it."""
 
     session: Session
 
@@ -61,11 +61,53 @@ class EndSession(Effect):
 
 
 @frozen
+class EndSessions(Effect):
+    """Delete several sessions and leave tombstones. Answer: how many there were."""
+
+    keys: Sequence[bytes]
+    reason: EndReason
+
+
+@frozen
 class FindSessions(Effect):
     """Answer: the live sessions (a list) that the issuer knows by ``sid``; of any issuer if ``issuer`` is None."""
 
     sid: str
     issuer: str | None
+
+
+@frozen
+class FindUserSessions(Effect):
+    """Answer: the live sessions (a list) of a user, by one of ``Session.user_keys``."""
+
+    user: bytes
+
+
+@frozen
+class ListSessions(Effect):
+    """Answer: about ``limit`` live sessions (a list), and the cursor of the next page; an empty one at the end.
+
+    It begins with ``b""``. What lives from the first page to the last is on one of them, at least once.
+    """
+
+    cursor: bytes
+    limit: int
+
+
+@frozen
+class ReadMark(Effect):
+    """Answer: the :class:`Mark` for any of these users, or for everybody: of each instant the latest."""
+
+    users: Sequence[bytes]
+
+
+@frozen
+class PutMark(Effect):
+    """Keep a mark for a user (or ``EVERYBODY``) until an instant; of an older one the later instants stay."""
+
+    user: bytes
+    mark: Mark
+    until: int
 
 
 @frozen
@@ -189,24 +231,34 @@ class SessionStore(Protocol):
     * Every method raises ``StoreUnavailable`` when the store failed; "not found" is an answer.
     * A store reads no clock: time is the caller's ``now``, in seconds since 1970.
     * A session stays until ``TOMBSTONE_SECONDS`` after its ``expires_at``, so ``load`` answers an expired one
-      too; whether it is still good, and why not, is for the rules to say. ``find`` answers only sessions that
-      have not expired. A tombstone stays ``TOMBSTONE_SECONDS`` from its end. After that the key counts as never
-      used, whether or not the store has swept it yet.
-    * ``create`` fails with ``StoreConflict`` where the key has a session or a tombstone.
+      too; whether it is still good, and why not, is for the rules to say. ``find``, ``find_user`` and ``page``
+      answer only sessions that have not expired. A tombstone stays ``TOMBSTONE_SECONDS`` from its end. After that
+      the key counts as never used, whether or not the store has swept it yet.
+    * ``create`` fails with ``StoreConflict`` where the key has a session or a tombstone; and with ``SignInRevoked``
+      where a mark for one of its user keys, or for everybody, has ``valid_from >= begun_at``. Whoever puts a mark
+      and then finds the user's sessions has found all that began before it: none is created after.
     * ``save`` fails with ``StoreConflict`` unless the store holds the session with ``session.version - 1``.
-      Afterwards ``find`` knows it by the ``sids`` it has now, and by no others.
+      Afterwards ``find`` knows it by the ``sids`` it has now, and by no others. Its user keys never change.
     * ``end`` answers whether there was a session, expired or not, and leaves a tombstone in the same step. What
-      has ended already keeps its first reason.
+      has ended already keeps its first reason. ``end_many`` does so for each key, and answers for how many; if it
+      fails, some of them may have ended.
     * A ticket is there while ``now < expires_at``; then its key is free again. Of all who take it, one gets it.
+      A mark is there while ``now < until``.
     * A write is visible to every process before it is answered.
     * Nothing opens before the first use, and a forked child opens its own. ``counters`` is asked anew for every
       request: it answers ``None`` until a load has opened the store, and after it was closed.
     """
 
     inline: bool
-    """Whether reads (``load``, ``find``, ``read_ticket``) are quick enough for an event loop's thread."""
+    """Whether reads (``load``, ``find``, ``read_ticket``, …) are quick enough for an event loop's thread."""
     inline_writes: bool
     """Whether everything else is, too."""
+
+    @property
+    def asynchronous(self) -> Any | None:
+        """The same store for asyncio, where it has a way of its own there (``edges.stores.AsyncSessionStore``);
+        else its methods run on a thread."""
+        ...
 
     def load(self, key: bytes, now: float) -> Session | Tombstone | None: ...
 
@@ -216,7 +268,17 @@ class SessionStore(Protocol):
 
     def end(self, key: bytes, reason: EndReason, now: float) -> bool: ...
 
+    def end_many(self, keys: Sequence[bytes], reason: EndReason, now: float) -> int: ...
+
     def find(self, sid: str, issuer: str | None, now: float) -> list[Session]: ...
+
+    def find_user(self, user: bytes, now: float) -> list[Session]: ...
+
+    def page(self, cursor: bytes, limit: int, now: float) -> tuple[list[Session], bytes]: ...
+
+    def read_mark(self, users: Sequence[bytes], now: float) -> Mark: ...
+
+    def put_mark(self, user: bytes, mark: Mark, until: int, now: float) -> None: ...
 
     def put_ticket(self, key: bytes, payload: bytes, expires_at: int, now: float) -> bool: ...
 
@@ -227,8 +289,16 @@ class SessionStore(Protocol):
     def counters(self) -> Sequence[int] | None:
         """Counts that every write of a session changes, by slot (:func:`slot_of`); in memory, shared by all
         processes. Read before a load and unchanged after it, a count vouches for what was loaded for as long
-        as it stays the same. Odd: a write is under way, so load. ``None``: this store can't tell, so always load.
+        as it stays the same. Odd: a write is under way, so load. ``None``: this store can't tell, so ask
+        ``version``, or load.
         """
+        ...
+
+    reads_versions: bool
+    """Whether ``version`` costs less than ``load``, so that where ``counters`` can't tell it is asked instead."""
+
+    def version(self, key: bytes) -> int | None:
+        """The ``version`` of the session that the store holds now; ``None`` if it holds none."""
         ...
 
     def close(self) -> None: ...

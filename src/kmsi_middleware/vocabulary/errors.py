@@ -8,6 +8,7 @@
     │   ├── StoreUnavailable
     │   └── ProviderUnavailable
     ├── StoreConflict            another writer was faster (a taken key, an older version)
+    │   └── SignInRevoked        the user's sessions were revoked after this sign-in began
     └── SessionRequired          the app writes session data where there is no session
 
 The code is the same in the exception, on the page, in the JSON and in the sign-in log. It never changes its
@@ -83,6 +84,12 @@ class StoreConflict(KMSIError):
     """A key was taken at ``create``, or a version had moved on at ``save``."""
 
     code = "store_conflict"
+
+
+class SignInRevoked(StoreConflict):
+    """At ``create``: the user's sessions, or everybody's, were revoked after the sign-in began."""
+
+    code = "sign_in_revoked"
 
 
 class SessionRequired(KMSIError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,6 +41,9 @@ class Session:
     """The issuer's names for its session, newest last: ``sid``, older ``sid``s, or ``session_state``."""
     auth_time: int | None = None
     """When the person last really signed in at the issuer, if it said so."""
+    begun_at: int = 0
+    """When the browser was sent to the issuer for the sign-in that made this session; what was revoked since then
+    has stopped it (:class:`Mark`)."""
     started_at: int
     renewed_at: int
     expires_at: int
@@ -63,12 +67,29 @@ class Session:
     """When a navigation was last answered by a sign-in that fell due."""
     password_change_demanded_at: int | None = None
     """When the person was sent to change the password."""
+    user_agent: str = field(default="", repr=False)
+    """What the browser called itself at the sign-in, bounded."""
+    address: str = field(default="", repr=False)
+    """The client's address at the sign-in."""
+    country: str | None = None
+    """The country of that address, as far as known: two letters in upper case."""
     data: bytes = field(default=b"{}", repr=False)
     """The app's own data (``request.session``), as a JSON object."""
     sealed: bytes = field(default=b"", repr=False)
     """The issuer's tokens, sealed under a key that only the browser's token gives."""
     version: int = 1
     """Counts the saves; a save names the version that it read."""
+
+    @property
+    def user_keys(self) -> tuple[bytes, ...]:
+        """The names under which a store finds the sessions of this user: by issuer and subject, and by Entra's
+        ``tid`` and ``oid`` where the ID token has them (the ``sub`` of Entra is another one in every app)."""
+        names = [(self.issuer, self.subject), (self.claims.get("tid"), self.claims.get("oid"))]
+        return tuple(
+            user_key(authority, identity)
+            for authority, identity in names
+            if isinstance(authority, str) and isinstance(identity, str) and authority and identity
+        )
 
     @property
     def name(self) -> str:
@@ -86,6 +107,36 @@ class Tombstone:
 
     reason: EndReason
     ended_at: int
+    correlation_id: str = ""
+    """The sign-in's name in the sign-in log."""
 
 
 TOMBSTONE_SECONDS = 86_400
+
+
+@frozen
+class Mark:
+    """From when on a user's sign-ins are good (as Entra ID's ``signInSessionsValidFromDateTime``)."""
+
+    valid_from: int = 0
+    """A sign-in that began at this instant or before becomes no session any more."""
+    real_from: int = 0
+    """The person must have really signed in at the issuer after this instant."""
+
+    def stops(self, begun_at: int) -> bool:
+        """Whether a sign-in that began then becomes no session any more."""
+        return 0 < self.valid_from >= begun_at
+
+
+def later(*marks: Mark) -> Mark:
+    """Of each instant the latest."""
+    return Mark(max((mark.valid_from for mark in marks), default=0), max((mark.real_from for mark in marks), default=0))
+
+
+EVERYBODY = bytes(16)
+"""The user key of a mark that holds for all users."""
+
+
+def user_key(authority: str, identity: str) -> bytes:
+    """The name of a user in a store: of an issuer and a subject, or of a tenant and an object id. 16 bytes."""
+    return hashlib.sha256(f"{authority}\0{identity}".encode("utf-8", "surrogatepass")).digest()[:16]

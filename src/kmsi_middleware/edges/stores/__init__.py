@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ...vocabulary.effects import SessionStore
 from ...vocabulary.errors import SettingsError
+from .asynchronous import AsyncSessionStore
 from .memory import MemoryStore
 from .sqlite import SQLiteStore
 
-__all__ = ["MemoryStore", "SQLiteStore", "open_store"]
+__all__ = ["AsyncSessionStore", "MemoryStore", "SQLiteStore", "open_store"]
 
 
 def open_store(text: str) -> SessionStore:

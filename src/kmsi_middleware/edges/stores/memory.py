@@ -8,14 +8,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from threading import Lock
+from typing import TypeVar
 
 from ...vocabulary.effects import SLOTS, slot_of
-from ...vocabulary.errors import StoreConflict
-from ...vocabulary.session import TOMBSTONE_SECONDS, EndReason, Session, Tombstone
+from ...vocabulary.errors import SignInRevoked, StoreConflict
+from ...vocabulary.session import EVERYBODY, TOMBSTONE_SECONDS, EndReason, Mark, Session, Tombstone, later
+
+Name = TypeVar("Name", bytes, str)
 
 SWEEP_STEP = 4
 """Keys that one write looks at; it adds one at most."""
@@ -26,11 +29,15 @@ class MemoryStore:
 
     inline = True
     inline_writes = True
+    asynchronous = None
+    reads_versions = False
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._sessions: dict[bytes, Session | Tombstone] = {}
         self._keys_by_sid: dict[str, dict[bytes, None]] = {}
+        self._keys_by_user: dict[bytes, dict[bytes, None]] = {}
+        self._marks: dict[bytes, tuple[int, Mark]] = {}
         self._tickets: dict[bytes, tuple[int, bytes]] = {}
         self._over: list[tuple[int, bytes]] = []
         self._counters = array("Q", bytes(8 * SLOTS))
@@ -45,6 +52,8 @@ class MemoryStore:
         with self._writing(session.key, now):
             if self.load(session.key, now) is not None:
                 raise StoreConflict("the key is taken")
+            if self._mark(session.user_keys, now).stops(session.begun_at):
+                raise SignInRevoked("revoked since the sign-in began")
             self._put(session.key, session)
 
     def save(self, session: Session, now: float) -> None:
@@ -56,21 +65,49 @@ class MemoryStore:
 
     def end(self, key: bytes, reason: EndReason, now: float) -> bool:
         with self._writing(key, now):
-            if not isinstance(self.load(key, now), Session):
+            kept = self.load(key, now)
+            if not isinstance(kept, Session):
                 return False
-            self._put(key, Tombstone(reason, int(now)))
+            self._put(key, Tombstone(reason, int(now), kept.correlation_id))
             return True
+
+    def end_many(self, keys: Sequence[bytes], reason: EndReason, now: float) -> int:
+        return sum(self.end(key, reason, now) for key in keys)
 
     def find(self, sid: str, issuer: str | None, now: float) -> list[Session]:
         with self._lock:
             kept = [self._sessions[key] for key in self._keys_by_sid.get(sid, ())]
-        return [
-            session
-            for session in kept
-            if isinstance(session, Session)
-            and (issuer is None or session.issuer == issuer)
-            and now < session.expires_at
-        ]
+        return [session for session in _live(kept, now) if issuer is None or session.issuer == issuer]
+
+    def find_user(self, user: bytes, now: float) -> list[Session]:
+        with self._lock:
+            kept = [self._sessions[key] for key in self._keys_by_user.get(user, ())]
+        return _live(kept, now)
+
+    def page(self, cursor: bytes, limit: int, now: float) -> tuple[list[Session], bytes]:
+        with self._lock:
+            keys = nsmallest(limit, (key for key in self._sessions if key > cursor))
+            kept = [self._sessions[key] for key in keys]
+        return _live(kept, now), keys[-1] if len(keys) == limit else b""
+
+    # Marks ------------------------------------------------------------------------------------------------
+
+    def read_mark(self, users: Sequence[bytes], now: float) -> Mark:
+        with self._lock:
+            return self._mark(users, now)
+
+    def _mark(self, users: Sequence[bytes], now: float) -> Mark:
+        marks = (self._marks.get(user, (0, Mark())) for user in (*users, EVERYBODY))
+        return later(*(mark for until, mark in marks if now < until))
+
+    def put_mark(self, user: bytes, mark: Mark, until: int, now: float) -> None:
+        with self._lock:
+            self._sweep(now)
+            before, old = self._marks.get(user, (0, Mark()))
+            if now < before:
+                mark, until = later(mark, old), max(until, before)
+            self._marks[user] = (until, mark)
+            heappush(self._over, (until, user))
 
     # Tickets ----------------------------------------------------------------------------------------------
 
@@ -99,6 +136,10 @@ class MemoryStore:
     def counters(self) -> Sequence[int] | None:
         return self._counters
 
+    def version(self, key: bytes) -> int | None:
+        kept = self._sessions.get(key)
+        return kept.version if isinstance(kept, Session) else None
+
     def close(self) -> None:
         """Nothing to close; what is kept stays."""
 
@@ -117,10 +158,9 @@ class MemoryStore:
         old = self._sessions.get(key)
         if isinstance(old, Session):
             for sid in old.sids:
-                keys = self._keys_by_sid.get(sid, {})
-                keys.pop(key, None)
-                if not keys:
-                    self._keys_by_sid.pop(sid, None)
+                _remove(self._keys_by_sid, sid, key)
+            for user in old.user_keys:
+                _remove(self._keys_by_user, user, key)
         if new is None:
             self._sessions.pop(key, None)
             return
@@ -130,6 +170,8 @@ class MemoryStore:
         if isinstance(new, Session):
             for sid in new.sids:
                 self._keys_by_sid.setdefault(sid, {})[key] = None
+            for user in new.user_keys:
+                self._keys_by_user.setdefault(user, {})[key] = None
 
     def _sweep(self, now: float) -> None:
         """Drop what is over. Every key that is kept is in the heap, at its instant or before it."""
@@ -145,6 +187,20 @@ class MemoryStore:
             ticket = self._tickets.get(key)
             if ticket is not None and now >= ticket[0]:
                 del self._tickets[key]
+            mark = self._marks.get(key)
+            if mark is not None and now >= mark[0]:
+                del self._marks[key]
+
+
+def _live(kept: Iterable[Session | Tombstone], now: float) -> list[Session]:
+    return [session for session in kept if isinstance(session, Session) and now < session.expires_at]
+
+
+def _remove(index: dict[Name, dict[bytes, None]], name: Name, key: bytes) -> None:
+    keys = index.get(name, {})
+    keys.pop(key, None)
+    if not keys:
+        index.pop(name, None)
 
 
 def _gone_at(kept: Session | Tombstone) -> int:

@@ -30,7 +30,7 @@ READ_WAIT = 0.05
 WRITE_WAIT = 2.0
 """Seconds that a write waits for another writer."""
 
-VERSION = 1
+VERSION = 2
 _APPLICATION_ID = 0x6B6D7369  # "kmsi"
 
 _TABLES = (
@@ -51,7 +51,6 @@ _TABLES = (
         body TEXT
     )
     """,
-    "CREATE INDEX sessions_by_subject ON sessions (issuer, subject) WHERE ended IS NULL",
     "CREATE INDEX sessions_by_end ON sessions (gone_at)",
     """
     CREATE TABLE sids (
@@ -62,6 +61,16 @@ _TABLES = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX sids_by_session ON sids (session)",
+    "CREATE TABLE users (user BLOB NOT NULL, session INTEGER NOT NULL, PRIMARY KEY (user, session)) WITHOUT ROWID",
+    "CREATE INDEX users_by_session ON users (session)",
+    """
+    CREATE TABLE marks (
+        user BLOB PRIMARY KEY,
+        valid_from INTEGER NOT NULL,
+        real_from INTEGER NOT NULL,
+        until INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
     "CREATE TABLE tickets (key BLOB PRIMARY KEY, payload BLOB NOT NULL, expires_at INTEGER NOT NULL)",
     "CREATE INDEX tickets_by_end ON tickets (expires_at)",
     f"PRAGMA application_id = {_APPLICATION_ID}",

@@ -23,15 +23,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 from ...vocabulary.effects import slot_of
-from ...vocabulary.errors import StoreConflict, StoreUnavailable
-from ...vocabulary.session import TOMBSTONE_SECONDS, EndReason, Session, Tombstone
+from ...vocabulary.errors import SignInRevoked, StoreConflict, StoreUnavailable
+from ...vocabulary.session import EVERYBODY, TOMBSTONE_SECONDS, EndReason, Mark, Session, Tombstone, later
 from . import codec, schema
 from .counters import Counters
 
@@ -41,6 +41,8 @@ SWEEP_EVERY = 60
 """Seconds of the caller's time between two sweeps, when the last one left nothing."""
 SWEEP_STEP = 100
 """Rows of a table that one write deletes at most."""
+END_STEP = 200
+"""Sessions that one transaction ends at most: other writers wait for no more than that."""
 
 # Columns in the order of codec.COLUMNS.
 _LOAD = """
@@ -61,7 +63,7 @@ _SAVE = """
 """
 _END = """
     UPDATE sessions SET gone_at = ?, ended = ?, version = NULL, issuer = NULL, subject = NULL, sids = NULL,
-        expires_at = NULL, data = NULL, sealed = NULL, body = NULL
+        expires_at = NULL, data = NULL, sealed = NULL, body = json_extract(body, '$.correlation_id')
     WHERE id = ?
 """
 _FIND = """
@@ -69,9 +71,31 @@ _FIND = """
     WHERE id IN (SELECT session FROM sids WHERE sid = ? AND (? IS NULL OR issuer = ?)) AND expires_at > ?
     ORDER BY id
 """
+_FIND_USER = """
+    SELECT key, version, issuer, subject, sids, expires_at, data, sealed, body FROM sessions
+    WHERE id IN (SELECT session FROM users WHERE user = ?) AND expires_at > ?
+    ORDER BY id
+"""
+_PAGE = "SELECT key FROM sessions WHERE key > ? ORDER BY key LIMIT ?"
+_PAGED = """
+    SELECT key, version, issuer, subject, sids, expires_at, data, sealed, body FROM sessions
+    WHERE key > ? AND key <= ? AND expires_at > ?
+    ORDER BY key
+"""
+_MARK = "SELECT valid_from, real_from FROM marks WHERE user = ? AND until > ?"
+_PUT_MARK = """
+    INSERT INTO marks (user, valid_from, real_from, until) VALUES (?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET
+        valid_from = max(excluded.valid_from, iif(until > ?, valid_from, 0)),
+        real_from = max(excluded.real_from, iif(until > ?, real_from, 0)),
+        until = max(excluded.until, until)
+"""
 _SWEEP = (
     """
     DELETE FROM sids WHERE session IN
+        (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
+    """,
+    """
+    DELETE FROM users WHERE session IN
         (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
     """,
     """
@@ -96,6 +120,8 @@ class SQLiteStore:
 
     inline = True
     inline_writes = False
+    asynchronous = None
+    reads_versions = False
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).resolve()
@@ -119,7 +145,7 @@ class SQLiteStore:
             if now >= gone_at:
                 return None
             if ended is not None:
-                return Tombstone(ended, gone_at - TOMBSTONE_SECONDS)
+                return Tombstone(ended, gone_at - TOMBSTONE_SECONDS, row[-1] or "")
             return self._decode(key, row)
         return None
 
@@ -128,6 +154,8 @@ class SQLiteStore:
 
         def work(writer: sqlite3.Connection) -> None:
             gone_at = session.expires_at + TOMBSTONE_SECONDS
+            if self._mark(writer.execute, session.user_keys, now).stops(session.begun_at):
+                raise SignInRevoked("revoked since the sign-in began")
             new = writer.execute(_CREATE, (session.key, gone_at, *row))
             if new.rowcount != 1:
                 self._drop(writer, session.key, now)
@@ -136,8 +164,10 @@ class SQLiteStore:
                     raise StoreConflict("the key is taken")
             assert new.lastrowid is not None
             self._index(writer, new.lastrowid, session)
+            for user in session.user_keys:
+                writer.execute("INSERT OR IGNORE INTO users VALUES (?, ?)", (user, new.lastrowid))
 
-        self._write(work, now, slot_of(session.key))
+        self._write(work, now, (session.key,))
 
     def save(self, session: Session, now: float) -> None:
         row = codec.encode(session)
@@ -152,24 +182,58 @@ class SQLiteStore:
                 writer.execute("DELETE FROM sids WHERE session = ?", current[:1])
                 self._index(writer, current[0], session)
 
-        self._write(work, now, slot_of(session.key))
+        self._write(work, now, (session.key,))
 
     def end(self, key: bytes, reason: EndReason, now: float) -> bool:
-        def work(writer: sqlite3.Connection) -> bool:
-            found = writer.execute(
-                "SELECT id FROM sessions WHERE key = ? AND ended IS NULL AND gone_at > ?", (key, now)
-            ).fetchone()
-            if found is None:
-                return False
-            writer.execute(_END, (int(now) + TOMBSTONE_SECONDS, reason, *found))
-            writer.execute("DELETE FROM sids WHERE session = ?", found)
-            return True
+        return self.end_many((key,), reason, now) == 1
 
-        return self._write(work, now, slot_of(key))
+    def end_many(self, keys: Sequence[bytes], reason: EndReason, now: float) -> int:
+        ended = 0
+        for begin in range(0, len(keys), END_STEP):
+            ended += self._end_step(keys[begin : begin + END_STEP], reason, now)
+        return ended
+
+    def _end_step(self, keys: Sequence[bytes], reason: EndReason, now: float) -> int:
+        def work(writer: sqlite3.Connection) -> int:
+            ended = 0
+            for key in keys:
+                found = writer.execute(
+                    "SELECT id FROM sessions WHERE key = ? AND ended IS NULL AND gone_at > ?", (key, now)
+                ).fetchone()
+                if found is not None:
+                    writer.execute(_END, (int(now) + TOMBSTONE_SECONDS, reason, *found))
+                    writer.execute("DELETE FROM sids WHERE session = ?", found)
+                    writer.execute("DELETE FROM users WHERE session = ?", found)
+                    ended += 1
+            return ended
+
+        return self._write(work, now, keys)
 
     def find(self, sid: str, issuer: str | None, now: float) -> list[Session]:
         rows = self._read(_FIND, (sid, issuer, issuer, now))
         return [self._decode(key, row) for key, *row in rows]
+
+    def find_user(self, user: bytes, now: float) -> list[Session]:
+        return [self._decode(key, row) for key, *row in self._read(_FIND_USER, (user, now))]
+
+    def page(self, cursor: bytes, limit: int, now: float) -> tuple[list[Session], bytes]:
+        keys = [key for (key,) in self._read(_PAGE, (cursor, limit))]
+        rows = self._read(_PAGED, (cursor, keys[-1], now)) if keys else []
+        return [self._decode(key, row) for key, *row in rows], keys[-1] if len(keys) == limit else b""
+
+    # Marks ------------------------------------------------------------------------------------------------
+
+    def read_mark(self, users: Sequence[bytes], now: float) -> Mark:
+        return self._mark(self._read, users, now)
+
+    def _mark(self, run: Callable[[str, tuple[Any, ...]], Iterable[Any]], users: Sequence[bytes], now: float) -> Mark:
+        return later(*(Mark(*row) for user in (*users, EVERYBODY) for row in run(_MARK, (user, now))))
+
+    def put_mark(self, user: bytes, mark: Mark, until: int, now: float) -> None:
+        def work(writer: sqlite3.Connection) -> None:
+            writer.execute(_PUT_MARK, (user, mark.valid_from, mark.real_from, until, now, now))
+
+        self._write(work, now)
 
     # Tickets ----------------------------------------------------------------------------------------------
 
@@ -206,6 +270,12 @@ class SQLiteStore:
         mapped = self._counters
         return None if mapped is None else mapped.view
 
+    def version(self, key: bytes) -> int | None:
+        for (version,) in self._read("SELECT version FROM sessions WHERE key = ?", (key,)):
+            assert version is None or isinstance(version, int)
+            return version
+        return None
+
     def close(self) -> None:
         """Close all connections, after the reads and the write under way. The next use opens them again."""
         with self._lock:
@@ -234,39 +304,40 @@ class SQLiteStore:
 
     # Writing ------------------------------------------------------------------------------------------------
 
-    def _write(self, work: Callable[[sqlite3.Connection], T], now: float, slot: int | None = None) -> T:
-        """Do ``work`` in a transaction of its own; ``slot``: the counter of the session that it writes."""
+    def _write(self, work: Callable[[sqlite3.Connection], T], now: float, keys: Sequence[bytes] = ()) -> T:
+        """Do ``work`` in a transaction of its own; ``keys``: of the sessions that it writes."""
         self._acquire()
         try:
             writer, counters = self._open()
             self._check_file()
-            mark = None
+            marks: dict[int, int] = {}
             try:
                 writer.execute("BEGIN IMMEDIATE")
                 answer = work(writer)
                 if now >= self._sweep_at:
                     self._sweep(writer, now)
-                if slot is not None:
-                    mark = counters.mark(slot)
+                for slot in {slot_of(key) for key in keys}:
+                    marks[slot] = counters.mark(slot)
                 writer.execute("COMMIT")
             except BaseException:
                 self._roll_back(writer)
                 raise
             finally:
-                if slot is not None and mark is not None:
-                    self._settle(writer, counters, slot, mark)
+                if marks:
+                    self._settle(writer, counters, marks)
             return answer
         except (sqlite3.Error, OSError, UnicodeError) as error:
             raise self._unavailable(error) from error
         finally:
             self._lock.release()
 
-    def _settle(self, writer: sqlite3.Connection, counters: Counters, slot: int, mark: int) -> None:
+    def _settle(self, writer: sqlite3.Connection, counters: Counters, marks: dict[int, int]) -> None:
         # Without the lock the slot stays odd: everyone loads, and the slot's next write settles it.
         with suppress(sqlite3.Error):
             writer.execute("BEGIN IMMEDIATE")
             try:
-                counters.settle(slot, mark)
+                for slot, mark in marks.items():
+                    counters.settle(slot, mark)
             finally:
                 writer.execute("ROLLBACK")
 
@@ -283,6 +354,7 @@ class SQLiteStore:
         gone = writer.execute("SELECT id FROM sessions WHERE key = ? AND gone_at <= ?", (key, now)).fetchone()
         if gone is not None:
             writer.execute("DELETE FROM sids WHERE session = ?", gone)
+            writer.execute("DELETE FROM users WHERE session = ?", gone)
             writer.execute("DELETE FROM sessions WHERE id = ?", gone)
 
     def _index(self, writer: sqlite3.Connection, row: int, session: Session) -> None:
@@ -290,7 +362,7 @@ class SQLiteStore:
             writer.execute("INSERT OR IGNORE INTO sids VALUES (?, ?, ?)", (sid, session.issuer, row))
 
     def _sweep(self, writer: sqlite3.Connection, now: float) -> None:
-        _, sessions, tickets = (writer.execute(step, (now, SWEEP_STEP)).rowcount for step in _SWEEP)
+        _, _, sessions, tickets = (writer.execute(step, (now, SWEEP_STEP)).rowcount for step in _SWEEP)
         self._sweep_at = now if SWEEP_STEP in (sessions, tickets) else now + SWEEP_EVERY
 
     # Opening and closing ------------------------------------------------------------------------------------
