@@ -9,7 +9,8 @@ from typing import Any
 from ..rules import cookies, lifetimes
 from ..rules.app_data import merged
 from ..rules.seals import encode, key_of, open_under, seal_under
-from ..vocabulary.effects import CreateSession, EndSession, Flow, LoadSession, SaveSession
+from ..rules.sign_in_log import LONGEST_USER_AGENT, clean_text
+from ..vocabulary.effects import CreateSession, EndSession, Flow, GetCountry, LoadSession, SaveSession
 from ..vocabulary.errors import StoreConflict, Unavailable
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
@@ -84,6 +85,8 @@ class SignIn:
     tokens: Mapping[str, str] = field(repr=False)
     return_to: str
     correlation_id: str
+    begun_at: int = 0
+    """When the browser was sent to the issuer."""
     second_factor_at: int | None = None
     signals: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the app's hook said, as :meth:`SignInSignals.known` has it."""
@@ -107,6 +110,7 @@ class SignIn:
             "tokens": dict(self.tokens),
             "return_to": self.return_to,
             "correlation_id": self.correlation_id,
+            "begun_at": self.begun_at,
             "second_factor_at": self.second_factor_at,
             "signals": dict(self.signals),
             "asked_for": self.asked_for,
@@ -134,6 +138,7 @@ def prospective(sign_in: SignIn, now: float) -> Session:
         signals=sign_in.signals,
         asked_for=sign_in.asked_for,
         verified_max_age=sign_in.verified_max_age,
+        begun_at=sign_in.begun_at,
         started_at=at,
         renewed_at=at,
         expires_at=at,
@@ -166,6 +171,9 @@ def start(
         expires_at=lifetimes.promised_end(app.settings, persistent=persistent, started_at=at, renewed_at=at),
         persistent=persistent,
         decision=decision,
+        user_agent=clean_text(request.header("user-agent"), LONGEST_USER_AGENT),
+        address=request.client_address,
+        country=(yield GetCountry(request.client_address)) if app.settings.country_database else None,
         sealed=seal_under(token, sign_in.tokens, app.dice),
     )
     older = []

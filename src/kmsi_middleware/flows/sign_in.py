@@ -316,6 +316,7 @@ def _redeem(
         tokens={name: value for name, value in kept.items() if value},
         return_to=transaction.return_to,
         correlation_id=transaction.correlation_id,
+        begun_at=transaction.started_at,
         second_factor_at=known.second_factor_at(claims, signals, id_token.auth_time_of(claims) or int(now)),
         signals=signals.known(),
     )

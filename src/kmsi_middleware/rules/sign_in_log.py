@@ -83,7 +83,7 @@ PROVIDER_NUMBERS: Mapping[str, int] = {
 }
 """The same for the errors that an IdP names (RFC 6749 §4.1.2.1 and §5.2; OpenID Connect Core 1.0 §3.1.2.6)."""
 
-_USER_AGENT_LIMIT = 512
+LONGEST_USER_AGENT = 512
 _TEXT_LIMIT = 256
 # C0, DEL and C1 controls; line and paragraph separators; what turns the writing's direction; lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -158,7 +158,7 @@ def sign_in_record(
         "appDisplayName": clean_text(app_name),
         "ipAddress": clean_text(client_address),
         "clientAppUsed": "Browser",
-        "userAgent": clean_text(user_agent, _USER_AGENT_LIMIT),
+        "userAgent": clean_text(user_agent, LONGEST_USER_AGENT),
         "correlationId": clean_text(correlation_id),
         "conditionalAccessStatus": _conditional_access_status(applied),
         "isInteractive": interactive,
