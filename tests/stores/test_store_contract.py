@@ -13,7 +13,7 @@ from tests.stores.store_actors import DAY, ISSUER, NOW, key_of, session
 from kmsi_middleware.edges.stores import MemoryStore, SQLiteStore, open_store
 from kmsi_middleware.vocabulary.effects import SLOTS, SessionStore, slot_of
 from kmsi_middleware.vocabulary.errors import SettingsError, SignInRevoked, StoreConflict
-from kmsi_middleware.vocabulary.session import EVERYBODY, Mark, Session, Tombstone, user_key
+from kmsi_middleware.vocabulary.session import EVERYBODY, Mark, Session, Tombstone, sid_key, user_key
 
 KEY = key_of("ada")
 END = NOW + DAY  # when the session of the tests expires
@@ -400,6 +400,15 @@ def test_a_mark_by_directory_object_stops_its_user(store: SessionStore) -> None:
     store.put_mark(user_key("the-tenant", "the-object"), Mark(valid_from=int(NOW)), int(NOW) + DAY, NOW)
     with pytest.raises(SignInRevoked):
         store.create(session(subject="pairwise", claims=ENTRA, begun_at=int(NOW)), NOW)
+
+
+def test_a_mark_for_the_issuers_session_stops_its_sign_ins(store: SessionStore) -> None:
+    store.put_mark(sid_key(ISSUER, "sid-2"), Mark(valid_from=int(NOW)), int(NOW) + DAY, NOW)
+    with pytest.raises(SignInRevoked):
+        store.create(session(sids=("sid-1", "sid-2"), begun_at=int(NOW)), NOW)
+    store.create(session(sids=("sid-1", "sid-2"), begun_at=int(NOW) + 1), NOW)
+    store.create(session("elsewhere", issuer="https://other.example", sids=("sid-2",), begun_at=int(NOW)), NOW)
+    store.create(session("other", sids=("sid-1",), begun_at=int(NOW)), NOW)
 
 
 def test_a_mark_for_everybody_stops_everybody(store: SessionStore) -> None:

@@ -170,10 +170,10 @@ def _store_call(effect: Effect) -> tuple[str, tuple[Any, ...]] | None:
             return "find_user", (user,)
         case ask.ListSessions(cursor, limit):
             return "page", (cursor, limit)
-        case ask.ReadMark(users):
-            return "read_mark", (users,)
-        case ask.PutMark(user, mark, until):
-            return "put_mark", (user, mark, until)
+        case ask.ReadMark(keys):
+            return "read_mark", (keys,)
+        case ask.PutMark(key, mark, until):
+            return "put_mark", (key, mark, until)
         case ask.PutTicket(key, payload, expires_at):
             return "put_ticket", (key, payload, expires_at)
         case ask.ReadTicket(key):

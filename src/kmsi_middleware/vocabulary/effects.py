@@ -96,16 +96,17 @@ class ListSessions(Effect):
 
 @frozen
 class ReadMark(Effect):
-    """Answer: the :class:`Mark` for any of these users, or for everybody: of each instant the latest."""
+    """Answer: the :class:`Mark` for any of these (``Session.mark_keys``), or for everybody: of each instant the
+    latest."""
 
-    users: Sequence[bytes]
+    keys: Sequence[bytes]
 
 
 @frozen
 class PutMark(Effect):
-    """Keep a mark for a user (or ``EVERYBODY``) until an instant; of an older one the later instants stay."""
+    """Keep a mark (or one for ``EVERYBODY``) until an instant; of an older one the later instants stay."""
 
-    user: bytes
+    key: bytes
     mark: Mark
     until: int
 
@@ -235,8 +236,8 @@ class SessionStore(Protocol):
       answer only sessions that have not expired. A tombstone stays ``TOMBSTONE_SECONDS`` from its end. After that
       the key counts as never used, whether or not the store has swept it yet.
     * ``create`` fails with ``StoreConflict`` where the key has a session or a tombstone; and with ``SignInRevoked``
-      where a mark for one of its user keys, or for everybody, has ``valid_from >= begun_at``. Whoever puts a mark
-      and then finds the user's sessions has found all that began before it: none is created after.
+      where a mark for one of its ``mark_keys``, or for everybody, stops what began at its ``begun_at``. Whoever
+      puts a mark and then finds the sessions has found all that began before it: none is created after.
     * ``save`` fails with ``StoreConflict`` unless the store holds the session with ``session.version - 1``.
       Afterwards ``find`` knows it by the ``sids`` it has now, and by no others. Its user keys never change.
     * ``end`` answers whether there was a session, expired or not, and leaves a tombstone in the same step. What
@@ -276,9 +277,9 @@ class SessionStore(Protocol):
 
     def page(self, cursor: bytes, limit: int, now: float) -> tuple[list[Session], bytes]: ...
 
-    def read_mark(self, users: Sequence[bytes], now: float) -> Mark: ...
+    def read_mark(self, keys: Sequence[bytes], now: float) -> Mark: ...
 
-    def put_mark(self, user: bytes, mark: Mark, until: int, now: float) -> None: ...
+    def put_mark(self, key: bytes, mark: Mark, until: int, now: float) -> None: ...
 
     def put_ticket(self, key: bytes, payload: bytes, expires_at: int, now: float) -> bool: ...
 

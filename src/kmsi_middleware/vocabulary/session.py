@@ -92,6 +92,11 @@ class Session:
         )
 
     @property
+    def mark_keys(self) -> tuple[bytes, ...]:
+        """All names under which a mark stops the sign-in: those of the user, and of the issuer's session."""
+        return (*self.user_keys, *(sid_key(self.issuer, sid) for sid in self.sids))
+
+    @property
     def name(self) -> str:
         """What to call the person: ``name``, else ``preferred_username``, ``email`` or the subject."""
         for claim in ("name", "preferred_username", "email"):
@@ -116,7 +121,8 @@ TOMBSTONE_SECONDS = 86_400
 
 @frozen
 class Mark:
-    """From when on a user's sign-ins are good (as Entra ID's ``signInSessionsValidFromDateTime``)."""
+    """From when on the sign-ins of a user (as Entra ID's ``signInSessionsValidFromDateTime``), of everybody, or of
+    one session of the issuer are good."""
 
     valid_from: int = 0
     """A sign-in that began at this instant or before becomes no session any more."""
@@ -139,4 +145,13 @@ EVERYBODY = bytes(16)
 
 def user_key(authority: str, identity: str) -> bytes:
     """The name of a user in a store: of an issuer and a subject, or of a tenant and an object id. 16 bytes."""
-    return hashlib.sha256(f"{authority}\0{identity}".encode("utf-8", "surrogatepass")).digest()[:16]
+    return _named("user", authority, identity)
+
+
+def sid_key(issuer: str, sid: str) -> bytes:
+    """The name of an issuer's session, for a mark that stops the sign-ins of that session. 16 bytes."""
+    return _named("sid", issuer, sid)
+
+
+def _named(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:16]

@@ -52,7 +52,7 @@ class MemoryStore:
         with self._writing(session.key, now):
             if self.load(session.key, now) is not None:
                 raise StoreConflict("the key is taken")
-            if self._mark(session.user_keys, now).stops(session.begun_at):
+            if self._mark(session.mark_keys, now).stops(session.begun_at):
                 raise SignInRevoked("revoked since the sign-in began")
             self._put(session.key, session)
 
@@ -92,22 +92,22 @@ class MemoryStore:
 
     # Marks ------------------------------------------------------------------------------------------------
 
-    def read_mark(self, users: Sequence[bytes], now: float) -> Mark:
+    def read_mark(self, keys: Sequence[bytes], now: float) -> Mark:
         with self._lock:
-            return self._mark(users, now)
+            return self._mark(keys, now)
 
-    def _mark(self, users: Sequence[bytes], now: float) -> Mark:
-        marks = (self._marks.get(user, (0, Mark())) for user in (*users, EVERYBODY))
+    def _mark(self, keys: Sequence[bytes], now: float) -> Mark:
+        marks = (self._marks.get(key, (0, Mark())) for key in (*keys, EVERYBODY))
         return later(*(mark for until, mark in marks if now < until))
 
-    def put_mark(self, user: bytes, mark: Mark, until: int, now: float) -> None:
+    def put_mark(self, key: bytes, mark: Mark, until: int, now: float) -> None:
         with self._lock:
             self._sweep(now)
-            before, old = self._marks.get(user, (0, Mark()))
+            before, old = self._marks.get(key, (0, Mark()))
             if now < before:
                 mark, until = later(mark, old), max(until, before)
-            self._marks[user] = (until, mark)
-            heappush(self._over, (until, user))
+            self._marks[key] = (until, mark)
+            heappush(self._over, (until, key))
 
     # Tickets ----------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ _TABLES = (
     "CREATE INDEX users_by_session ON users (session)",
     """
     CREATE TABLE marks (
-        user BLOB PRIMARY KEY,
+        key BLOB PRIMARY KEY,
         valid_from INTEGER NOT NULL,
         real_from INTEGER NOT NULL,
         until INTEGER NOT NULL

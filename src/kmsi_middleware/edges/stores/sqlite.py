@@ -82,9 +82,9 @@ _PAGED = """
     WHERE key > ? AND key <= ? AND expires_at > ?
     ORDER BY key
 """
-_MARK = "SELECT valid_from, real_from FROM marks WHERE user = ? AND until > ?"
+_MARK = "SELECT valid_from, real_from FROM marks WHERE key = ? AND until > ?"
 _PUT_MARK = """
-    INSERT INTO marks (user, valid_from, real_from, until) VALUES (?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET
+    INSERT INTO marks (key, valid_from, real_from, until) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
         valid_from = max(excluded.valid_from, iif(until > ?, valid_from, 0)),
         real_from = max(excluded.real_from, iif(until > ?, real_from, 0)),
         until = max(excluded.until, until)
@@ -154,7 +154,7 @@ class SQLiteStore:
 
         def work(writer: sqlite3.Connection) -> None:
             gone_at = session.expires_at + TOMBSTONE_SECONDS
-            if self._mark(writer.execute, session.user_keys, now).stops(session.begun_at):
+            if self._mark(writer.execute, session.mark_keys, now).stops(session.begun_at):
                 raise SignInRevoked("revoked since the sign-in began")
             new = writer.execute(_CREATE, (session.key, gone_at, *row))
             if new.rowcount != 1:
@@ -223,15 +223,15 @@ class SQLiteStore:
 
     # Marks ------------------------------------------------------------------------------------------------
 
-    def read_mark(self, users: Sequence[bytes], now: float) -> Mark:
-        return self._mark(self._read, users, now)
+    def read_mark(self, keys: Sequence[bytes], now: float) -> Mark:
+        return self._mark(self._read, keys, now)
 
-    def _mark(self, run: Callable[[str, tuple[Any, ...]], Iterable[Any]], users: Sequence[bytes], now: float) -> Mark:
-        return later(*(Mark(*row) for user in (*users, EVERYBODY) for row in run(_MARK, (user, now))))
+    def _mark(self, run: Callable[[str, tuple[Any, ...]], Iterable[Any]], keys: Sequence[bytes], now: float) -> Mark:
+        return later(*(Mark(*row) for key in (*keys, EVERYBODY) for row in run(_MARK, (key, now))))
 
-    def put_mark(self, user: bytes, mark: Mark, until: int, now: float) -> None:
+    def put_mark(self, key: bytes, mark: Mark, until: int, now: float) -> None:
         def work(writer: sqlite3.Connection) -> None:
-            writer.execute(_PUT_MARK, (user, mark.valid_from, mark.real_from, until, now, now))
+            writer.execute(_PUT_MARK, (key, mark.valid_from, mark.real_from, until, now, now))
 
         self._write(work, now)
 
