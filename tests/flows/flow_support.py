@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from kmsi_middleware.edges.services import store_call
 from kmsi_middleware.edges.stores import MemoryStore
 from kmsi_middleware.edges.unmatched import UnmatchedCounter
 from kmsi_middleware.flows import dispatch
@@ -208,24 +209,11 @@ class World:
     def perform(self, effect: Effect) -> Any:
         if type(effect) in self.broken:
             raise self.broken[type(effect)]
-        store, now = self.store, self.now
+        now = self.now
+        if (call := store_call(effect)) is not None:
+            method, arguments = call
+            return getattr(self.store, method)(*arguments, now)
         match effect:
-            case ask.LoadSession(key):
-                return store.load(key, now)
-            case ask.CreateSession(session):
-                return store.create(session, now)
-            case ask.SaveSession(session):
-                return store.save(session, now)
-            case ask.EndSession(key, reason):
-                return store.end(key, reason, now)
-            case ask.FindSessions(sid, issuer):
-                return store.find(sid, issuer, now)
-            case ask.PutTicket(key, payload, expires_at):
-                return store.put_ticket(key, payload, expires_at, now)
-            case ask.ReadTicket(key):
-                return store.read_ticket(key, now)
-            case ask.TakeTicket(key):
-                return store.take_ticket(key, now)
             case ask.GetProvider():
                 return self.idp.metadata
             case ask.GetKeys(_, unknown_kid):

@@ -158,6 +158,7 @@ def test_the_reserved_paths_and_their_methods() -> None:
         "/logout": ["GET", "POST"],
         "/logged-out": ["GET"],
         "/frontchannel-logout": ["GET"],
+        "/backchannel-logout": ["POST"],
         "/me": ["GET"],
     }
 

@@ -69,7 +69,7 @@ class Services:
                     return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
                 except Exception as error:
                     raise _signals_failed() from error
-        if (call := _store_call(effect)) is not None:
+        if (call := store_call(effect)) is not None:
             method, arguments = call
             return getattr(self.store, method)(*arguments, now)
         work, _ = self._local(effect, now)
@@ -89,7 +89,7 @@ class Services:
                     return SignInSignals.of(await self._signals(facts))
                 except Exception as error:
                     raise _signals_failed() from error
-        if (call := _store_call(effect)) is not None:
+        if (call := store_call(effect)) is not None:
             return await self._ask_store(*call, now)
         work, quick = self._local(effect, now)
         return work() if quick else await anyio.to_thread.run_sync(work)
@@ -151,7 +151,7 @@ class Services:
 _READS = frozenset({"load", "find", "find_user", "page", "read_mark", "read_ticket"})
 
 
-def _store_call(effect: Effect) -> tuple[str, tuple[Any, ...]] | None:
+def store_call(effect: Effect) -> tuple[str, tuple[Any, ...]] | None:
     """The store's method for an effect, and its arguments before ``now``; ``None`` for who else performs it."""
     match effect:
         case ask.LoadSession(key):

@@ -9,7 +9,7 @@ from ..rules.navigation import is_prefetch
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Outcome, Reply, Request
-from . import interrupt, me, replies, sign_in, sign_out
+from . import back_channel, interrupt, me, replies, sign_in, sign_out
 from .deployment import Deployment
 from .guard import guard
 
@@ -23,6 +23,7 @@ RESERVED: dict[str, dict[str, _Handler]] = {
     "/logout": {"GET": sign_out.sign_out, "POST": sign_out.sign_out},
     "/logged-out": {"GET": sign_out.signed_out},
     "/frontchannel-logout": {"GET": sign_out.front_channel},
+    "/backchannel-logout": {"POST": back_channel.back_channel},
     "/me": {"GET": me.me},
 }
 LONGEST_BODY = 65_536

@@ -97,8 +97,15 @@ class Settings:
     id_token_algorithms: tuple[str, ...] = _setting(
         ("RS256", "PS256", "ES256", "EdDSA", "RS384", "RS512", "PS384", "PS512", "ES384", "ES512"),
         unit="list of names",
-        effect="Signature algorithms that an ID token may have. `none` and HMAC are never accepted.",
+        effect="Signature algorithms that an ID token or a logout token may have. `none` and HMAC are never accepted.",
         source="ASVS 9.1.2; OpenID Connect Core 1.0 §3.1.3.7",
+    )
+    require_logout_token_type: bool = _setting(
+        False,
+        unit="true or false",
+        effect="Whether a back-channel logout token must have the type `logout+jwt`. Many providers send `JWT`, or no "
+        "type; without it a token is told from an ID token by its event and by having no nonce.",
+        source="OpenID Connect Back-Channel Logout 1.0 §2.4; ASVS 10.5.5",
     )
     allowed_tenants: tuple[str, ...] = _setting(
         (),

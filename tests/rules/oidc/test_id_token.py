@@ -29,8 +29,6 @@ from oidc_support import (
 )
 
 from kmsi_middleware.rules.oidc.id_token import (
-    LONGEST_ID_TOKEN,
-    MOST_KEYS,
     UnknownKey,
     algorithm_of,
     auth_time_of,
@@ -38,6 +36,7 @@ from kmsi_middleware.rules.oidc.id_token import (
     sids_of,
     verified_claims,
 )
+from kmsi_middleware.rules.oidc.signed import LONGEST_TOKEN, MOST_KEYS
 from kmsi_middleware.vocabulary.errors import ProtocolError
 from kmsi_middleware.vocabulary.settings import Settings
 
@@ -291,9 +290,9 @@ def test_what_is_no_signed_token_is_malformed(text: str) -> None:
 
 def test_a_token_is_bounded_in_size() -> None:
     empty = len(token(payload=claims(pad="")))
-    pad = "x" * ((LONGEST_ID_TOKEN - empty) * 3 // 4 - 2)
+    pad = "x" * ((LONGEST_TOKEN - empty) * 3 // 4 - 2)
     longest = token(payload=claims(pad=pad))
-    assert LONGEST_ID_TOKEN - 4 <= len(longest) <= LONGEST_ID_TOKEN
+    assert LONGEST_TOKEN - 4 <= len(longest) <= LONGEST_TOKEN
     assert verified_claims(longest, jwks(jwk()), ALL)["pad"] == pad
     assert refusal(token(payload=claims(pad=pad + "xxxx"))) == "id_token_malformed"
 
