@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from kmsi_middleware.edges.services import store_call
+from kmsi_middleware.edges.keeping import Keeping, store_call
 from kmsi_middleware.edges.stores import MemoryStore
 from kmsi_middleware.edges.unmatched import UnmatchedCounter
 from kmsi_middleware.flows import dispatch
@@ -210,9 +210,8 @@ class World:
         if type(effect) in self.broken:
             raise self.broken[type(effect)]
         now = self.now
-        if (call := store_call(effect)) is not None:
-            method, arguments = call
-            return getattr(self.store, method)(*arguments, now)
+        if store_call(effect) is not None:
+            return Keeping(self.store).perform(effect, now)
         match effect:
             case ask.GetProvider():
                 return self.idp.metadata

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import field
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
 from ..vocabulary import effects as ask
-from ..vocabulary.effects import Effect, Flow, SessionStore
+from ..vocabulary.effects import Effect
 from ..vocabulary.errors import Refused
 from ..vocabulary.records import frozen
 from ..vocabulary.session import Session
 from ..vocabulary.settings import CurrentRiskHook, SignInSignalsHook
 from ..vocabulary.signals import SignInFacts, SignInSignals
-from .play import play, play_async
+from .keeping import Keeping, store_call
 from .provider import ProviderClient
 from .sign_in_log import SignInLog
 from .unmatched import UnmatchedCounter
@@ -28,15 +26,13 @@ if TYPE_CHECKING:
     from .countries import Countries
     from .watch import Watch
 
-T = TypeVar("T")
 _log = logging.getLogger("kmsi_middleware")
 
 
 @frozen
-class Services:
+class Services(Keeping):
     """Everything that does I/O for one app."""
 
-    store: SessionStore
     provider: ProviderClient
     log: SignInLog
     hook: SignInSignalsHook | None = None
@@ -46,14 +42,6 @@ class Services:
     unmatched: UnmatchedCounter = field(default_factory=UnmatchedCounter)
     closes: Callable[[], None] | None = None
     """Closes whatever else the app has open: the embedded provider."""
-
-    def run(self, flow: Flow[T], now: float) -> T:
-        """Drive a flow to its outcome."""
-        return play(flow, lambda effect: self.perform(effect, now))
-
-    async def run_async(self, flow: Flow[T], now: float) -> T:
-        """The same with ``await``."""
-        return await play_async(flow, lambda effect: self.perform_async(effect, now))
 
     def perform(self, effect: Effect, now: float) -> Any:
         """Perform one effect, waiting for it."""
@@ -69,9 +57,8 @@ class Services:
                     return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
                 except Exception as error:
                     raise _signals_failed() from error
-        if (call := store_call(effect)) is not None:
-            method, arguments = call
-            return getattr(self.store, method)(*arguments, now)
+        if store_call(effect) is not None:
+            return Keeping.perform(self, effect, now)
         work, _ = self._local(effect, now)
         return work()
 
@@ -89,19 +76,9 @@ class Services:
                     return SignInSignals.of(await self._signals(facts))
                 except Exception as error:
                     raise _signals_failed() from error
-        if (call := store_call(effect)) is not None:
-            return await self._ask_store(*call, now)
+        if store_call(effect) is not None:
+            return await Keeping.perform_async(self, effect, now)
         work, quick = self._local(effect, now)
-        return work() if quick else await anyio.to_thread.run_sync(work)
-
-    async def _ask_store(self, method: str, arguments: tuple[Any, ...], now: float) -> Any:
-        store = self.store
-        asynchronous = store.asynchronous
-        if asynchronous is not None and is_asyncio():
-            return await getattr(asynchronous, method)(*arguments, now)
-        work = partial(getattr(store, method), *arguments, now)
-        # A read by key costs less than the hop to a thread would; a write may wait for another process.
-        quick = store.inline if method in _READS else store.inline_writes
         return work() if quick else await anyio.to_thread.run_sync(work)
 
     def _current_risk(self, session: Session) -> SignInSignals:
@@ -146,50 +123,6 @@ class Services:
         self.log.close()
         if self.closes is not None:
             self.closes()
-
-
-_READS = frozenset({"load", "find", "find_user", "page", "read_mark", "read_ticket"})
-
-
-def store_call(effect: Effect) -> tuple[str, tuple[Any, ...]] | None:
-    """The store's method for an effect, and its arguments before ``now``; ``None`` for who else performs it."""
-    match effect:
-        case ask.LoadSession(key):
-            return "load", (key,)
-        case ask.CreateSession(session):
-            return "create", (session,)
-        case ask.SaveSession(session):
-            return "save", (session,)
-        case ask.EndSession(key, reason):
-            return "end", (key, reason)
-        case ask.EndSessions(keys, reason):
-            return "end_many", (keys, reason)
-        case ask.FindSessions(sid, issuer):
-            return "find", (sid, issuer)
-        case ask.FindUserSessions(user):
-            return "find_user", (user,)
-        case ask.ListSessions(cursor, limit):
-            return "page", (cursor, limit)
-        case ask.ReadMark(keys):
-            return "read_mark", (keys,)
-        case ask.PutMark(key, mark, until):
-            return "put_mark", (key, mark, until)
-        case ask.PutTicket(key, payload, expires_at):
-            return "put_ticket", (key, payload, expires_at)
-        case ask.ReadTicket(key):
-            return "read_ticket", (key,)
-        case ask.TakeTicket(key):
-            return "take_ticket", (key,)
-    return None
-
-
-def is_asyncio() -> bool:
-    """Whether this runs under asyncio, and not under trio."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _signals_failed() -> Refused:

@@ -96,7 +96,7 @@ def _end(notice: LogoutNotice, now: float) -> Flow[None]:
     else:
         found = yield FindSessions(notice.sid or "", notice.issuer)
         yield from interrupt.forget_named(notice.sid or "", notice.issuer)
-    named = [session.key for session in found if _is_meant(session, notice)]
+    named = [session for session in found if _is_meant(session, notice)]
     if named:
         yield EndSessions(named, "back_channel")
 

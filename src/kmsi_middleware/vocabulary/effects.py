@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from .messages import HttpRequest
 from .records import frozen
-from .session import EndReason, Mark, Session, Tombstone
+from .session import EndReason, Mark, Revoker, Session, Tombstone
 from .signals import SignInFacts
 
 T = TypeVar("T")
@@ -54,18 +54,20 @@ class SaveSession(Effect):
 
 @frozen
 class EndSession(Effect):
-    """Delete a session and leave a tombstone. Answer: whether it was there."""
+    """Delete a session and leave a tombstone. Answer: whether it was there. An end is written to the log."""
 
     key: bytes
     reason: EndReason
+    by: Revoker = ""
 
 
 @frozen
 class EndSessions(Effect):
-    """Delete several sessions and leave tombstones. Answer: how many there were."""
+    """Delete several sessions and leave tombstones. Answer: how many there were. Each end is written to the log."""
 
-    keys: Sequence[bytes]
+    sessions: Sequence[Session]
     reason: EndReason
+    by: Revoker = ""
 
 
 @frozen

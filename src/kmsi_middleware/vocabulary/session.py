@@ -22,6 +22,9 @@ EndReason = Literal[
 ]
 """Why a session ended: one word for the page, the JSON, the log and the tombstone."""
 
+Revoker = Literal["", "cli", "python", "page"]
+"""Who revoked a session, for the log: the command line, a Python call, or the person's own page."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -79,6 +82,12 @@ class Session:
     """The issuer's tokens, sealed under a key that only the browser's token gives."""
     version: int = 1
     """Counts the saves; a save names the version that it read."""
+
+    @property
+    def id(self) -> str:
+        """What to call the session on the command line, on pages and in logs: its key in hexadecimal. It signs nobody
+        in. (Not base64url: that may begin with a hyphen, as an option does.)"""
+        return self.key.hex()
 
     @property
     def user_keys(self) -> tuple[bytes, ...]:
