@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
+from ..rules.revocation import prompt_after
 from ..rules.targets import login_url, return_target
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import Refused, Unavailable
@@ -30,7 +31,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     if app.is_public(request.path):
         return Forward(refusal=_invitation(app, request))
     if kind_of(request) is Kind.NAVIGATION and not request.websocket:
-        return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
+        return (yield from _sign_in(app, request, found, now))
     return replies.signed_out_answer(app, request, found.ended)
 
 
@@ -40,7 +41,7 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
         found = yield from sessions.find(app, request, now, extend=False)
         if found.session is None:
             if kind_of(request) is Kind.NAVIGATION:
-                return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
+                return (yield from _sign_in(app, request, found, now))
             return replies.signed_out_answer(app, request, found.ended)
         outcome = yield from _with_session(app, request, found, now, extend=False, context=context)
     except Refused as error:
@@ -48,6 +49,11 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
     except Unavailable as error:
         return replies.unavailable(app, request, now, error)
     return outcome if isinstance(outcome, Reply) else None
+
+
+def _sign_in(app: Deployment, request: Request, found: sessions.Found, now: float) -> Flow[Reply]:
+    prompt = prompt_after(found.ended)
+    return (yield from sign_in.begin(app, request, now, _return_to(app, request), prompt=prompt))
 
 
 def _with_session(

@@ -25,11 +25,11 @@ from ..rules.kmsi import Answer
 from ..rules.navigation import is_from_this_origin
 from ..rules.seals import decode, encode, key_of, open_under, seal_under
 from ..vocabulary.effects import Flow, LoadSession, PutTicket, ReadTicket, TakeTicket
-from ..vocabulary.errors import Refused, StoreConflict
+from ..vocabulary.errors import Refused, SignInRevoked, StoreConflict
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
-from . import forms, log, replies, sessions
+from . import forms, fresh, log, replies, sessions
 from .deployment import Deployment
 
 WAITS_SECONDS = 600
@@ -93,6 +93,7 @@ def answer(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     if not sealed:
         return (yield from _too_late(app, request, now, token, name, return_to))
     sign_in = sessions.SignIn.from_json(open_under(token, sealed))
+    gone = cookies.clear_cookie(request.site, cookies.PENDING + name)
     try:
         session, set_cookies = yield from sessions.start(
             app,
@@ -103,6 +104,13 @@ def answer(app: Deployment, request: Request, now: float) -> Flow[Reply]:
             decision=f"answered_{chosen}",
             token=app.seals.same_for("session", token),
         )
+    except SignInRevoked:
+        yield TakeTicket(key_of(token))
+        error = fresh.revoked()
+        yield log.refused(app, request, now, sign_in, error)
+        return replies.sign_in_failed(
+            app, request, now, error, correlation_id=sign_in.correlation_id, back=return_to, cookies=(gone,)
+        )
     except StoreConflict:
         return (yield from _too_late(app, request, now, token, name, return_to))
     yield TakeTicket(key_of(token))
@@ -110,7 +118,6 @@ def answer(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     kept: tuple[str, ...] = ()
     if given.get("dont_show_again"):
         kept = (_remember(app, request, now, sign_in, cast("Answer", chosen)),)
-    gone = cookies.clear_cookie(request.site, cookies.PENDING + name)
     return replies.redirect(sign_in.return_to, cookies=(*set_cookies, *kept, gone))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, kind_of
 from ..rules.targets import login_url, return_target
-from ..vocabulary.errors import Refused, Unavailable
+from ..vocabulary.errors import ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import EndReason
 from .deployment import Deployment
@@ -49,6 +49,9 @@ WHY: dict[str, tuple[str, str]] = {
     ),
     "policy": ("Please sign in again", "A policy of your organization has changed."),
 }
+
+_PROMPT_AFTER = {"sign_in_revoked": "login", "fresh_sign_in_required": "login", "session_revoked": "login"}
+"""What the next attempt asks for, by what the last one failed with."""
 
 
 def redirect(location: str, *, cookies: Sequence[str] = (), headers: Headers = ()) -> Reply:
@@ -135,6 +138,41 @@ def unavailable(app: Deployment, request: Request, now: float, error: Unavailabl
     )
 
 
+def sign_in_failed(
+    app: Deployment,
+    request: Request,
+    now: float,
+    error: Refused | Unavailable,
+    *,
+    correlation_id: str,
+    back: str,
+    cookies: Sequence[str] = (),
+) -> Reply:
+    """A page that says what went wrong with a sign-in and offers another try; never a redirect, so never a loop.
+
+    ``back``: the page that the sign-in was to lead to.
+    """
+    if isinstance(error, Refused):
+        status, message = error.status, sentence(error.detail)
+    elif isinstance(error, ProviderUnavailable):
+        status, message = 503, "We could not reach the place where you sign in. Please try again in a moment."
+    else:
+        status, message = 503, "Something that signing in needs is not available. Please try again in a moment."
+    return error_page(
+        app,
+        request,
+        now,
+        status=status,
+        code=error.code,
+        title="Sign-in was cancelled" if error.code == "access_denied" else "We could not sign you in",
+        message=message,
+        correlation_id=correlation_id,
+        retry_url=login_url(request.site, app.prefix, back, prompt=_PROMPT_AFTER.get(error.code, "")),
+        cookies=cookies,
+        headers=(("retry-after", str(error.retry_after)),) if isinstance(error, Unavailable) else (),
+    )
+
+
 def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None) -> Reply:
     """401 for who has no session and can't be redirected."""
     code = CODE_OF_REASON[reason] if reason else "no_session"
@@ -148,7 +186,7 @@ def signed_out_answer(app: Deployment, request: Request, reason: EndReason | Non
         reason=reason or code,
         words=WHY[code],
         challenge=f'Cookie realm="{app.settings.cookie_name}"',
-        url=_login_url(app, request, back),
+        url=_login_url(app, request, back, prompt=_PROMPT_AFTER.get(code, "")),
     )
 
 
@@ -196,13 +234,13 @@ def _unauthorized(
     return problem(401, code, text, headers=headers, reason=reason, login_url=url)
 
 
-def _login_url(app: Deployment, request: Request, back: str) -> str:
+def _login_url(app: Deployment, request: Request, back: str, *, prompt: str = "") -> str:
     """Where a sign-in starts that leads back there, or to the start page where that can't be gone back to."""
     try:
         target = return_target(back, request.site, app.prefix)
     except Refused:
         target = f"{request.site.root}/"
-    return login_url(request.site, app.prefix, target)
+    return login_url(request.site, app.prefix, target, prompt=prompt)
 
 
 def _page_of(request: Request) -> str:

@@ -21,15 +21,16 @@ from ..rules.navigation import Kind, kind_of
 from ..rules.oidc import authorization, id_token, tokens
 from ..rules.oidc.authorization import Secrets, Transaction
 from ..rules.oidc.discovery import Provider
+from ..rules.revocation import prompt_after
 from ..rules.seals import key_of
 from ..rules.targets import return_target
 from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKeys, GetProvider, PutTicket
-from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
+from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, SignInRevoked, Unavailable
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
 from ..vocabulary.signals import SignInFacts, SignInSignals
-from . import access, forms, interrupt, log, replies, sessions
+from . import access, forms, fresh, interrupt, log, replies, sessions
 from .deployment import Deployment
 
 PROMPTS = frozenset({"login", "consent", "select_account", "create", "none"})
@@ -121,6 +122,7 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         found = yield from sessions.find(app, request, now)
         if found.session is not None:
             return replies.redirect(target, cookies=found.set_cookies)
+        prompt = prompt or prompt_after(found.ended)
     return (yield from begin(app, request, now, target, prompt=prompt, login_hint=query.get("login_hint", "")[:320]))
 
 
@@ -152,7 +154,8 @@ def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]
     found = yield from sessions.find(app, request, now)
     if found.session is not None:
         return replies.redirect(target, cookies=found.set_cookies)
-    return (yield from begin(app, request, now, target, login_hint=given.get("login_hint", "")[:320]))
+    prompt, hint = prompt_after(found.ended), given.get("login_hint", "")[:320]
+    return (yield from begin(app, request, now, target, prompt=prompt, login_hint=hint))
 
 
 def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -203,20 +206,9 @@ def _complete(
 ) -> Flow[Reply]:
     """Redeem the code, and start the session or ask first. ``live``: the session that there is."""
     sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
-    asked = access.Ask(
-        transaction.max_age, transaction.context, transaction.prompt, transaction.second_factor, transaction.again
-    )
-    verdict = yield from access.judge_sign_in(app, request, sign_in, signals, asked, transaction.started_at, now)
-    sign_in = replace(
-        sign_in,
-        applied=verdict.applied,
-        missing=verdict.missing,
-        asked_for=replace(asked, again=False).signature,
-        verified_max_age=transaction.max_age,
-    )
+    sign_in, verdict = yield from _judge(app, request, now, transaction, sign_in, signals)
     if verdict.refusal is not None:
-        yield log.refused(app, request, now, sign_in, verdict.refusal)
-        return _failed(app, request, now, transaction, verdict.refusal)
+        return (yield from _turned_away(app, request, now, transaction, sign_in, verdict.refusal))
     if verdict.ask is not None:
         return (yield from begin(app, request, now, transaction.return_to, ask=verdict.ask))
     situation = kmsi.Situation(
@@ -233,11 +225,52 @@ def _complete(
     gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
     if decision.ask:
         return (yield from interrupt.suspend(app, request, now, sign_in, gone))
-    session, set_cookies = yield from sessions.start(
-        app, request, now, sign_in, persistent=decision.persistent, decision=decision.reason
-    )
+    try:
+        session, set_cookies = yield from sessions.start(
+            app, request, now, sign_in, persistent=decision.persistent, decision=decision.reason
+        )
+    except SignInRevoked:
+        return (yield from _turned_away(app, request, now, transaction, sign_in, fresh.revoked()))
     yield log.success(app, request, now, session, sign_in)
     return replies.redirect(sign_in.return_to, cookies=(*set_cookies, gone))
+
+
+def _judge(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    sign_in: sessions.SignIn,
+    signals: SignInSignals,
+) -> Flow[tuple[sessions.SignIn, access.SignInVerdict]]:
+    """What the policies make of a checked sign-in, and whether it is fresh enough after a revocation."""
+    asked = access.Ask(
+        transaction.max_age, transaction.context, transaction.prompt, transaction.second_factor, transaction.again
+    )
+    sent_at = transaction.started_at
+    verdict = yield from access.judge_sign_in(app, request, sign_in, signals, asked, sent_at, now)
+    sign_in = replace(
+        sign_in,
+        applied=verdict.applied,
+        missing=verdict.missing,
+        asked_for=replace(asked, again=False).signature,
+        verified_max_age=transaction.max_age,
+    )
+    if verdict.refusal is None:
+        try:
+            ask = yield from fresh.after_revocation(app, sign_in, asked, verdict.ask, sent_at, now)
+            verdict = replace(verdict, ask=ask)
+        except Refused as error:
+            verdict = replace(verdict, refusal=error)
+    return sign_in, verdict
+
+
+def _turned_away(
+    app: Deployment, request: Request, now: float, transaction: Transaction, sign_in: sessions.SignIn, error: Refused
+) -> Flow[Reply]:
+    """A checked sign-in that becomes no session: the record knows the person."""
+    yield log.refused(app, request, now, sign_in, error)
+    return _failed(app, request, now, transaction, error)
 
 
 def _is_same(session: Session, sign_in: sessions.SignIn) -> bool:
@@ -340,33 +373,13 @@ def _claims(app: Deployment, provider: Provider, token: str) -> Flow[dict[str, A
 
 
 def _failed(
-    app: Deployment,
-    request: Request,
-    now: float,
-    transaction: Transaction,
-    error: Refused | Unavailable,
+    app: Deployment, request: Request, now: float, transaction: Transaction, error: Refused | Unavailable
 ) -> Reply:
-    """A page that says what went wrong and offers another try; never a redirect, so never a loop."""
-    if isinstance(error, Refused):
-        status, message = error.status, replies.sentence(error.detail)
-    elif isinstance(error, ProviderUnavailable):
-        status, message = 503, "We could not reach the place where you sign in. Please try again in a moment."
-    else:
-        status, message = 503, "Something that signing in needs is not available. Please try again in a moment."
     cookie = cookies.TRANSACTION + transaction.cookie_suffix
     was_there = cookies.named(request.header("cookie"), request.site, cookie)
-    return replies.error_page(
-        app,
-        request,
-        now,
-        status=status,
-        code=error.code,
-        title="Sign-in was cancelled" if error.code == "access_denied" else "We could not sign you in",
-        message=message,
-        correlation_id=transaction.correlation_id,
-        retry_to=transaction.return_to,
-        cookies=(cookies.clear_cookie(request.site, cookie),) if was_there else (),
-        headers=(("retry-after", str(error.retry_after)),) if isinstance(error, Unavailable) else (),
+    gone = (cookies.clear_cookie(request.site, cookie),) if was_there else ()
+    return replies.sign_in_failed(
+        app, request, now, error, correlation_id=transaction.correlation_id, back=transaction.return_to, cookies=gone
     )
 
 

@@ -61,6 +61,9 @@ NUMBERS: Mapping[str, int] = {
     "step_up_failed": 50076,
     "sign_in_too_old": 70043,  # BadTokenDueToSignInFrequency
     "auth_time_missing": 70044,
+    # A revocation did.
+    "sign_in_revoked": 50173,  # FreshTokenNeeded: "either an admin or a user revoked the tokens for this user"
+    "fresh_sign_in_required": 50173,
     # It failed on our side.
     "store_unavailable": 90033,  # MsodsServiceUnavailable: the directory did not answer
 }

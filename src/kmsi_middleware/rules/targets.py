@@ -37,9 +37,10 @@ def return_target(text: str, site: Site, prefix: str) -> str:
     return text
 
 
-def login_url(site: Site, prefix: str, target: str) -> str:
+def login_url(site: Site, prefix: str, target: str, *, prompt: str = "") -> str:
     """The path that starts a sign-in and then returns to ``target``."""
-    return f"{site.root}{prefix}/login?" + urlencode({"post_login_redirect_uri": target})
+    given = {"post_login_redirect_uri": target} | ({"prompt": prompt} if prompt else {})
+    return f"{site.root}{prefix}/login?" + urlencode(given)
 
 
 def _is_below(path: str, folder: str) -> bool:
