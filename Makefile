@@ -27,7 +27,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 bench: .venv/.test
-	@$(BIN)/python bench/pass_through.py
+	@$(BIN)/python -m bench.pass_through
 
 clean:
 	rm -rf .venv .demo .kmsi .pytest_cache .mypy_cache .ruff_cache .hypothesis
