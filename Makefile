@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,9 @@ lint: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/python -m bench.pass_through
+
+soak: .venv/.test
+	@$(BIN)/python -m bench.soak
 
 clean:
 	rm -rf .venv .demo .kmsi .pytest_cache .mypy_cache .ruff_cache .hypothesis
