@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench bench-sockets soak clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -13,6 +13,11 @@ BIN := .venv/bin
 .venv/.test: pyproject.toml .venv/.demo
 	@echo "Setting up the test tools (once) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+.venv/.bench: pyproject.toml .venv/.test
+	@echo "Setting up what the benchmarks compare with (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 demo: .venv/.demo
@@ -28,6 +33,9 @@ lint: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/python -m bench.pass_through
+
+bench-sockets: .venv/.bench
+	@$(BIN)/python -m bench.sockets
 
 soak: .venv/.test
 	@$(BIN)/python -m bench.soak
