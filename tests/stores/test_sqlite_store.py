@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -97,11 +98,12 @@ def test_ending_leaves_nothing_about_the_person(sqlite_store: SQLiteStore, other
 
 
 def test_every_statement_uses_an_index(other: sqlite3.Connection) -> None:
-    from kmsi_middleware.edges.stores import sqlite
+    from kmsi_middleware.edges.stores import sqlite, sweeping
 
-    statements = [value for name, value in vars(sqlite).items() if name.isupper() and isinstance(value, str)]
-    for statement in [*statements, *sqlite._SWEEP]:
-        if statement not in (sqlite._CREATE, sqlite._PUT_TICKET, sqlite._PUT_MARK):
+    named = (vars(module).items() for module in (sqlite, sweeping))
+    statements = [value for name, value in itertools.chain(*named) if name.isupper() and isinstance(value, str)]
+    for statement in [*statements, *sweeping._DELETE]:
+        if not statement.lstrip().startswith("INSERT"):
             values = (None,) * statement.count("?")
             plan = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
             assert plan
@@ -166,6 +168,7 @@ def test_a_newer_or_foreign_database_is_left_alone(path: Path, pragma: str, prob
 
 def test_a_locked_database_is_still_read(impatient: None, sqlite_store: SQLiteStore, other: sqlite3.Connection) -> None:
     sqlite_store.create(session(), NOW)
+    sqlite_store._sweeper.wait()
     noted = _count(sqlite_store)
     other.execute("BEGIN EXCLUSIVE")
     assert sqlite_store.load(KEY, NOW) == session()
@@ -238,6 +241,7 @@ def test_a_write_that_cannot_settle_is_answered_and_leaves_its_slot_odd(
     """Another process takes the lock between COMMIT and settling, and does not let go."""
     sqlite_store.close()  # opened again, without patience
     sqlite_store.create(session(), NOW)
+    sqlite_store._sweeper.wait()
     settle = SQLiteStore._settle
 
     def settle_late(self: SQLiteStore, *arguments: object) -> None:
@@ -290,6 +294,7 @@ def test_a_newcomer_without_the_counters_of_the_others_does_not_work(
     counters = schema.counters_path(path)
     with closing(SQLiteStore(path)) as running:
         running.create(session(), NOW)
+        running._sweeper.wait()
         counters.unlink()
         if content is not None:
             counters.write_bytes(content)

@@ -269,11 +269,12 @@ def test_threads_share_a_store(store: SessionStore) -> None:
 
 def _rows(store: SessionStore) -> int:
     if isinstance(store, MemoryStore):
-        kept = (store._sessions, store._tickets, store._keys_by_sid, store._over)
+        kept = (store._sessions, store._tickets, store._keys_by_sid, store._keys_by_user, store._marks, store._over)
         return sum(len(each) for each in kept)
     assert isinstance(store, SQLiteStore)
     connection = sqlite3.connect(store.path)
-    tables = ("sessions", "sids", "tickets")
+    store._sweeper.wait()
+    tables = ("sessions", "sids", "users", "tickets", "marks")
     counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
     connection.close()
     return sum(counts)
@@ -285,6 +286,7 @@ def test_what_is_over_is_swept_by_later_writes(store: SessionStore) -> None:
         store.put_ticket(key_of(number), b"payload", int(NOW) + 600, NOW)
     for number in range(150):
         store.end(key_of(number), "signed_out", NOW)
+        store.put_mark(key_of(number)[:16], Mark(valid_from=1), int(NOW) + 600, NOW)
     store.create(session("lasting", expires_at=int(NOW) + 90 * DAY, sids=("common",)), NOW)
     full = _rows(store)
     assert full > 1300

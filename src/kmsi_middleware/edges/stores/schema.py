@@ -8,8 +8,9 @@
    and a file of a newer version are refused and left alone.
 4. A row of ``sessions`` is a session, or, with ``ended`` set, what is left of one: ending is an update, so that it
    is one step and the key stays taken. ``gone_at`` is the instant from which the row counts as absent, swept or not.
-5. ``sessions`` has rowids: with a random key as the clustered one it is slower and three times as large.
-6. The counters file belongs to the database (:mod:`.counters`). If it is missing or foreign, a new one is made
+5. Pages that become free can be given back to the system (``auto_vacuum``), in small steps (:mod:`.sweeping`).
+6. ``sessions`` has rowids: with a random key as the clustered one it is slower and three times as large.
+7. The counters file belongs to the database (:mod:`.counters`). If it is missing or foreign, a new one is made
    under SQLite's exclusive lock, which is had only when nobody else has the database open.
 """
 
@@ -29,6 +30,9 @@ READ_WAIT = 0.05
 """Seconds that a read waits for a lock. In WAL mode it needs one only while another process recovers the file."""
 WRITE_WAIT = 2.0
 """Seconds that a write waits for another writer."""
+
+LARGEST_WAL = 16 * 1_048_576
+"""Bytes to which the ``-wal`` file is cut back once all of it is in the database."""
 
 VERSION = 2
 _APPLICATION_ID = 0x6B6D7369  # "kmsi"
@@ -73,6 +77,7 @@ _TABLES = (
     """,
     "CREATE TABLE tickets (key BLOB PRIMARY KEY, payload BLOB NOT NULL, expires_at INTEGER NOT NULL)",
     "CREATE INDEX tickets_by_end ON tickets (expires_at)",
+    "CREATE INDEX marks_by_end ON marks (until)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
@@ -134,7 +139,9 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("BEGIN")
         _is_empty(connection, path)  # before anything is changed
         connection.execute("COMMIT")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file without pages; else it changes nothing
         _switch_to_wal(connection)
+        connection.execute(f"PRAGMA journal_size_limit = {LARGEST_WAL}")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = FAST")  # no claims in the file's unused places
         connection.execute("BEGIN IMMEDIATE")
@@ -142,7 +149,7 @@ def _open(path: Path) -> sqlite3.Connection:
             for statement in _TABLES:
                 connection.execute(statement)
             identity = counters.create(counters_path(path))
-            connection.execute("INSERT INTO meta VALUES ('counters', ?)", (identity,))
+            connection.execute("INSERT INTO meta VALUES ('counters', ?), ('swept_at', 0)", (identity,))
         connection.execute("COMMIT")
     except BaseException:
         connection.close()

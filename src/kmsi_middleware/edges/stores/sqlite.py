@@ -6,9 +6,7 @@
    processes (``WRITE_WAIT``), so it belongs on a worker thread.
 3. Every write of a session marks and settles its counter (:mod:`.counters`). Tickets and sweeping don't: nobody
    holds a ticket in memory, and what is swept had expired a day before.
-4. Sweeping needs no thread: once a minute of the caller's time, a write also deletes up to ``SWEEP_STEP`` rows of
-   each table that are over. While there are more, every write does, and as a write adds one row at most, the
-   file stops growing.
+4. What is over is swept in the background (:mod:`.sweeping`), on the same connection and under the same lock.
 5. Whatever SQLite or the system raises becomes :class:`StoreUnavailable`, and nothing of it was answered.
 6. A SQLite connection must not cross a fork. Just before one, the connections are closed, and both sides open
    their own when they need them. Where a server forks behind Python's back, the child drops what it inherited
@@ -32,15 +30,12 @@ from weakref import WeakSet
 from ...vocabulary.effects import slot_of
 from ...vocabulary.errors import SignInRevoked, StoreConflict, StoreUnavailable
 from ...vocabulary.session import EVERYBODY, TOMBSTONE_SECONDS, EndReason, Mark, Session, Tombstone, later
-from . import codec, schema
+from . import codec, schema, sweeping
 from .counters import Counters
+from .sweeping import Sweeper
 
 T = TypeVar("T")
 
-SWEEP_EVERY = 60
-"""Seconds of the caller's time between two sweeps, when the last one left nothing."""
-SWEEP_STEP = 100
-"""Rows of a table that one write deletes at most."""
 END_STEP = 200
 """Sessions that one transaction ends at most: other writers wait for no more than that."""
 
@@ -89,21 +84,6 @@ _PUT_MARK = """
         real_from = max(excluded.real_from, iif(until > ?, real_from, 0)),
         until = max(excluded.until, until)
 """
-_SWEEP = (
-    """
-    DELETE FROM sids WHERE session IN
-        (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
-    """,
-    """
-    DELETE FROM users WHERE session IN
-        (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
-    """,
-    """
-    DELETE FROM sessions WHERE id IN
-        (SELECT id FROM sessions WHERE gone_at <= ? ORDER BY gone_at, id LIMIT ?)
-    """,
-    "DELETE FROM tickets WHERE key IN (SELECT key FROM tickets WHERE expires_at <= ? LIMIT ?)",
-)
 _PUT_TICKET = """
     INSERT INTO tickets (key, payload, expires_at) VALUES (?, ?, ?) ON CONFLICT (key)
     DO UPDATE SET payload = excluded.payload, expires_at = excluded.expires_at WHERE tickets.expires_at <= ?
@@ -136,7 +116,7 @@ class SQLiteStore:
         self._file: tuple[int, int] | None = None
         self._idle: list[sqlite3.Connection] = []
         self._readers = 0
-        self._sweep_at = float("-inf")
+        self._sweeper = Sweeper(self._sweep)
 
     # Sessions ---------------------------------------------------------------------------------------------
 
@@ -314,8 +294,6 @@ class SQLiteStore:
             try:
                 writer.execute("BEGIN IMMEDIATE")
                 answer = work(writer)
-                if now >= self._sweep_at:
-                    self._sweep(writer, now)
                 for slot in {slot_of(key) for key in keys}:
                     marks[slot] = counters.mark(slot)
                 writer.execute("COMMIT")
@@ -325,11 +303,12 @@ class SQLiteStore:
             finally:
                 if marks:
                     self._settle(writer, counters, marks)
-            return answer
         except (sqlite3.Error, OSError, UnicodeError) as error:
             raise self._unavailable(error) from error
         finally:
             self._lock.release()
+        self._sweeper.note(now)
+        return answer
 
     def _settle(self, writer: sqlite3.Connection, counters: Counters, marks: dict[int, int]) -> None:
         # Without the lock the slot stays odd: everyone loads, and the slot's next write settles it.
@@ -361,9 +340,21 @@ class SQLiteStore:
         for sid in session.sids:
             writer.execute("INSERT OR IGNORE INTO sids VALUES (?, ?, ?)", (sid, session.issuer, row))
 
-    def _sweep(self, writer: sqlite3.Connection, now: float) -> None:
-        _, _, sessions, tickets = (writer.execute(step, (now, SWEEP_STEP)).rowcount for step in _SWEEP)
-        self._sweep_at = now if SWEEP_STEP in (sessions, tickets) else now + SWEEP_EVERY
+    def _sweep(self, now: float, first: bool) -> bool:
+        """A step of the sweeper's. A store that was closed meanwhile is not opened for it."""
+        with self._lock:
+            writer = self._writer
+            if writer is None:
+                return False
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                ours = not first or sweeping.claim(writer, now)
+                more = ours and sweeping.sweep(writer, now)
+                writer.execute("COMMIT")
+                return more or (ours and sweeping.give_back(writer))
+            except sqlite3.Error as error:
+                self._roll_back(writer)
+                raise self._unavailable(error) from error
 
     # Opening and closing ------------------------------------------------------------------------------------
 
