@@ -557,7 +557,7 @@ def test_an_id_token_that_is_not_for_this_sign_in_is_refused(
     ("answer", "status", "code"),
     [
         (HttpResponse(400, {}, b'{"error": "invalid_grant"}'), 502, "token_refused"),
-        (HttpResponse(200, {}, b"<html>"), 502, "token_response_invalid"),
+        (HttpResponse(200, {}, b"<html>"), 503, "token_response_invalid"),
         (HttpResponse(200, {}, b"{}"), 502, "id_token_missing"),
         (HttpResponse(200, {}, b'{"id_token": "x.y"}'), 502, "id_token_malformed"),
         (HttpResponse(500, {}, b""), 503, "provider_unavailable"),

@@ -155,7 +155,7 @@ def sign_in_failed(
     if isinstance(error, Refused):
         status, message = error.status, sentence(error.detail)
     elif isinstance(error, ProviderUnavailable):
-        status, message = 503, "We could not reach the place where you sign in. Please try again in a moment."
+        status, message = 503, "The place where you sign in does not answer as it should. Please try again in a moment."
     else:
         status, message = 503, "Something that signing in needs is not available. Please try again in a moment."
     return error_page(

@@ -75,9 +75,14 @@ class StoreUnavailable(Unavailable):
 
 
 class ProviderUnavailable(Unavailable):
-    """The identity provider could not be reached, or answered with a server error."""
+    """The identity provider could not be reached, answered with a server error, or with what nobody can read:
+    then ``code`` says which of its answers it was."""
 
     code = "provider_unavailable"
+
+    def __init__(self, detail: str, *, code: str = "provider_unavailable") -> None:
+        self.code = code
+        super().__init__(detail)
 
 
 class StoreConflict(KMSIError):

@@ -168,7 +168,7 @@ def test_https_anywhere_and_http_on_loopback(name: str, url: str) -> None:
 
 
 def test_an_issuer_elsewhere_does_not_lead_to_what_listens_here() -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         check_discovery(changed(jwks_uri="http://127.0.0.1:9200/keys"), ISSUER)
     assert refused.value.code == "discovery_invalid"
 
@@ -176,9 +176,9 @@ def test_an_issuer_elsewhere_does_not_lead_to_what_listens_here() -> None:
 @pytest.mark.parametrize("url", BAD_URLS)
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"])
 def test_any_other_endpoint_is_refused(name: str, url: Any) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         check_discovery(changed(**{name: url}), ISSUER)
-    assert (refused.value.code, refused.value.status) == ("discovery_invalid", 502)
+    assert refused.value.code == "discovery_invalid"
     assert name in refused.value.detail
 
 
@@ -191,7 +191,7 @@ def test_a_good_urls_origin_is_an_origin(url: str) -> None:
 @pytest.mark.parametrize("missing", [..., None])
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
 def test_an_endpoint_that_is_needed_must_be_there(name: str, missing: Any) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         check_discovery(changed(**{name: missing}), ISSUER)
     assert refused.value.code == "discovery_invalid"
 
@@ -270,9 +270,9 @@ def test_a_server_error_means_later(status: int) -> None:
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 304, 400, 401, 403, 404])
 def test_any_other_status_is_no_document(status: int) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         check_discovery(answer(DOCUMENT, status), ISSUER)
-    assert (refused.value.code, refused.value.status) == ("discovery_invalid", 502)
+    assert refused.value.code == "discovery_invalid"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +292,6 @@ def test_any_other_status_is_no_document(status: int) -> None:
     ],
 )
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         json_object(answer(body), "some_code")
-    assert (refused.value.code, refused.value.status) == ("some_code", 502)
+    assert refused.value.code == "some_code"

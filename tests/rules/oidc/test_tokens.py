@@ -163,16 +163,19 @@ def test_what_the_token_endpoint_gave(changed: dict[str, Any], tokens: Tokens) -
         ({"id_token": ""}, "id_token_missing"),
         ({"id_token": 7}, "id_token_missing"),
         ({"id_token": ["i"]}, "id_token_missing"),
-        ({"token_type": "DPoP"}, "token_response_invalid"),
-        ({"token_type": "mac"}, "token_response_invalid"),
-        ({"token_type": None}, "token_response_invalid"),
-        ({"token_type": ["Bearer"]}, "token_response_invalid"),
     ],
 )
 def test_an_answer_that_is_refused(changed: dict[str, Any], code: str) -> None:
     with pytest.raises(ProtocolError) as refused:
         check_token_response(answer(WHOLE | changed))
     assert (refused.value.code, refused.value.status) == (code, 502)
+
+
+@pytest.mark.parametrize("kind", ["DPoP", "mac", None, ["Bearer"]])
+def test_another_kind_of_token_is_nothing_we_can_use(kind: Any) -> None:
+    with pytest.raises(ProviderUnavailable) as refused:
+        check_token_response(answer(WHOLE | {"token_type": kind}))
+    assert refused.value.code == "token_response_invalid"
 
 
 def test_an_answer_without_an_id_token_is_refused() -> None:
@@ -209,13 +212,13 @@ def test_a_server_error_means_later(status: int) -> None:
 
 @pytest.mark.parametrize("status", [201, 204, 302, 307])
 def test_any_other_status_is_no_answer(status: int) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         check_token_response(answer(WHOLE, status))
     assert refused.value.code == "token_response_invalid"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"[" * 200_000])
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProviderUnavailable) as refused:
         check_token_response(answer(body))
-    assert (refused.value.code, refused.value.status) == ("token_response_invalid", 502)
+    assert refused.value.code == "token_response_invalid"

@@ -60,8 +60,8 @@ def discovery_request(issuer: str) -> HttpRequest:
 
 
 def check_discovery(response: HttpResponse, issuer: str) -> Provider:
-    """Check the document. Raises :class:`ProtocolError` (``discovery_invalid``, ``issuer_mismatch``) or
-    :class:`ProviderUnavailable`."""
+    """Check the document. Raises :class:`ProviderUnavailable` (also ``discovery_invalid``), or
+    :class:`ProtocolError` (``issuer_mismatch``)."""
     document = json_object(response, "discovery_invalid")
     if not _is_issuer(document.get("issuer"), issuer):
         raise ProtocolError(
@@ -75,7 +75,7 @@ def check_discovery(response: HttpResponse, issuer: str) -> Provider:
         if url is None and not required:
             return None
         if not isinstance(url, str) or not is_acceptable_url(url, plain=issuer.startswith("http:")):
-            raise ProtocolError("discovery_invalid", f"the provider's metadata has no usable {name}", status=502)
+            raise ProviderUnavailable(f"the provider's metadata has no usable {name}", code="discovery_invalid")
         return url
 
     methods = document.get("token_endpoint_auth_methods_supported")
@@ -121,16 +121,16 @@ def is_acceptable_url(url: str, *, plain: bool = True) -> bool:
 
 
 def json_object(response: HttpResponse, code: str) -> dict[str, Any]:
-    """The JSON object of a successful answer. Raises :class:`ProtocolError` with ``code``, or
-    :class:`ProviderUnavailable` for a server error."""
+    """The JSON object of a successful answer. Raises :class:`ProviderUnavailable`, with ``code`` for an answer that
+    can't be read."""
     if response.status >= 500 or response.status == 429:
         raise ProviderUnavailable(f"the provider answered {response.status}")
     if response.status != 200:
-        raise ProtocolError(code, f"the provider answered {response.status}", status=502)
+        raise ProviderUnavailable(f"the provider answered {response.status}", code=code)
     try:
         document = json.loads(response.body)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise ProtocolError(code, "the provider's answer is not a JSON object", status=502)
+        raise ProviderUnavailable("the provider's answer is not a JSON object", code=code)
     return document

@@ -59,7 +59,8 @@ def _auth_method(provider: Provider, settings: Settings) -> str:
 
 
 def check_token_response(response: HttpResponse) -> Tokens:
-    """Raises :class:`ProtocolError` (``token_refused``, ``token_response_invalid``) or :class:`ProviderUnavailable`."""
+    """Raises :class:`ProtocolError` (``token_refused``, ``id_token_missing``), or :class:`ProviderUnavailable` (also
+    ``token_response_invalid``)."""
     if 400 <= response.status < 500 and response.status != 429:
         raise ProtocolError(
             "token_refused",
@@ -70,7 +71,7 @@ def check_token_response(response: HttpResponse) -> Tokens:
     document = json_object(response, "token_response_invalid")
     kind = document.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise ProtocolError("token_response_invalid", "the provider sent another kind of token", status=502)
+        raise ProviderUnavailable("the provider sent another kind of token", code="token_response_invalid")
     id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token:
         raise ProtocolError("id_token_missing", "the provider sent no ID token", status=502)
