@@ -14,7 +14,13 @@ import kmsi_middleware.errors
 from kmsi_middleware.vocabulary import errors as tree
 from kmsi_middleware.vocabulary.errors import KMSIError
 
-FACES = ["kmsi_middleware", "kmsi_middleware.errors", "kmsi_middleware.asgi", "kmsi_middleware.wsgi"]
+FACES = [
+    "kmsi_middleware",
+    "kmsi_middleware.errors",
+    "kmsi_middleware.asgi",
+    "kmsi_middleware.sessions",
+    "kmsi_middleware.wsgi",
+]
 
 
 @pytest.mark.parametrize("name", FACES)

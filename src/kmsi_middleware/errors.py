@@ -11,6 +11,7 @@ from .vocabulary.errors import (
     StoreConflict,
     StoreUnavailable,
     Unavailable,
+    UnknownSession,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "StoreConflict",
     "StoreUnavailable",
     "Unavailable",
+    "UnknownSession",
 ]

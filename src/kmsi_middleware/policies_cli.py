@@ -368,9 +368,7 @@ def _path(given: str | None, what: str) -> str:
 
 def _settings() -> Settings:
     """Rule 4."""
-    variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in _SETTINGS}
-    given: dict[str, Any] = {name: os.environ[item] for name, item in variables.items() if item in os.environ}
-    return Settings(**given)
+    return Settings.resolve({}, None, os.environ, only=_SETTINGS)
 
 
 def _app() -> str:

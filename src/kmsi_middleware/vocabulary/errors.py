@@ -9,6 +9,7 @@
     │   └── ProviderUnavailable
     ├── StoreConflict            another writer was faster (a taken key, an older version)
     │   └── SignInRevoked        the user's sessions were revoked after this sign-in began
+    ├── UnknownSession           an id that is no session's
     └── SessionRequired          the app writes session data where there is no session
 
 The code is the same in the exception, on the page, in the JSON and in the sign-in log. It never changes its
@@ -95,6 +96,12 @@ class SignInRevoked(StoreConflict):
     """At ``create``: the user's sessions, or everybody's, were revoked after the sign-in began."""
 
     code = "sign_in_revoked"
+
+
+class UnknownSession(KMSIError, LookupError):
+    """There is no session of this id (any more), or it is no id."""
+
+    code = "unknown_session"
 
 
 class SessionRequired(KMSIError, TypeError):

@@ -352,8 +352,12 @@ class Settings:
         keywords: Mapping[str, Any],
         settings: Settings | None = None,
         environment: Mapping[str, str] | None = None,
+        *,
+        only: Collection[str] | None = None,
     ) -> Settings:
         """Merge the three sources and check that the whole can work.
+
+        ``only``: for who needs no more than these settings; the others are their defaults, and no app has to work.
 
         Raises :class:`SettingsError` naming the setting, its value and what would work.
         """
@@ -363,6 +367,8 @@ class Settings:
         for variable, text in (environment or {}).items():
             if variable.startswith(ENVIRONMENT_PREFIX):
                 name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+                if only is not None and name not in only:
+                    continue
                 if name not in known:
                     near = _nearest(name, [n for n in known if known[n].metadata["environment"]], ENVIRONMENT_PREFIX)
                     raise SettingsError(variable, _shown(name, text), f"there is no such setting{near}")
@@ -370,9 +376,11 @@ class Settings:
                     raise SettingsError(variable, text, f"give {name} in Python, the environment can't hold it")
                 merged[name] = text
         if settings is not None:
-            merged |= {name: getattr(settings, name) for name in settings._given}  # type: ignore[attr-defined]
+            given: Collection[str] = settings._given  # type: ignore[attr-defined]
+            merged |= {name: getattr(settings, name) for name in given if only is None or name in only}
         whole = cls(**{**merged, **keywords})
-        check_together(whole)
+        if only is None:
+            check_together(whole)
         return whole
 
     @property
