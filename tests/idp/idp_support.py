@@ -173,10 +173,25 @@ class Party:
         return self.token({name: value for name, value in data.items() if value is not None})
 
     def token(self, data: dict[str, str]) -> httpx.Response:
+        return self._post("/token", data)
+
+    def refresh(self, token: str, **extra: str) -> httpx.Response:
+        return self._post("/token", {"grant_type": "refresh_token", "refresh_token": token, **extra})
+
+    def revoke(self, token: str, **extra: str) -> httpx.Response:
+        return self._post("/revoke", {"token": token, **extra})
+
+    def _post(self, path: str, data: dict[str, str]) -> httpx.Response:
         if self.app.client_secret is None:
-            return self.browser.post(f"{self.issuer}/token", data={"client_id": self.app.client_id, **data})
+            return self.browser.post(f"{self.issuer}{path}", data={"client_id": self.app.client_id, **data})
         secret = (self.app.client_id, self.app.client_secret)
-        return self.browser.post(f"{self.issuer}/token", data=data, auth=secret)
+        return self.browser.post(f"{self.issuer}{path}", data=data, auth=secret)
+
+    def userinfo(self, access_token: str) -> httpx.Response:
+        return self.browser.get(f"{self.issuer}/userinfo", headers={"Authorization": f"Bearer {access_token}"})
+
+    def verified(self, id_token: str) -> dict[str, Any]:
+        return verified(id_token, self.browser.get(f"{self.issuer}/jwks").json())
 
     def sign_in(self, username: str = "mia", **changes: str | None) -> dict[str, Any]:
         """The whole round; the token response, with the verified claims as ``claims``."""
@@ -184,5 +199,5 @@ class Party:
         if response.status_code == 200:
             response = self.browser.submit(response, username=username, password=f"{username}-password")
         tokens: dict[str, Any] = self.redeem(answer_of(response)["code"]).json()
-        tokens["claims"] = verified(tokens["id_token"], self.browser.get(f"{self.issuer}/jwks").json())
+        tokens["claims"] = self.verified(tokens["id_token"])
         return tokens

@@ -64,6 +64,7 @@ def test_a_file_becomes_users_and_apps(tmp_path: Path) -> None:
         (USER + '[[users]]\nusername = "b"\n', ["number 2, name is missing"]),
         (USER + 'acct = "guest"', ["acct = 'guest'", "0 (member) or 1 (guest)"]),
         (USER + "acct = true", ["acct = True"]),
+        (USER + "disabled = 1", ["disabled = 1", "must be true or false"]),
         (USER + "password = 12", ["password = 12", "must be a text"]),
         (USER + 'amr = "wia"', ["amr = 'wia'", "list of texts"]),
         (USER + 'claims = { sub = "x" }', ["claims.sub = 'x'", "choose another name"]),

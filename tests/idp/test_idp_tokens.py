@@ -6,9 +6,8 @@ import base64
 import hashlib
 from pathlib import Path
 
-import httpx
 import pytest
-from tests.idp.idp_support import EVERYTHING, ISSUER, SHOP, Browser, Clock, Party, answer_of, verified
+from tests.idp.idp_support import EVERYTHING, ISSUER, SHOP, Browser, Clock, Party, answer_of
 
 from kmsi_middleware.idp import EmbeddedIdP, IdPConfig
 
@@ -22,7 +21,13 @@ def test_discovery_names_what_there_is(browser: Browser) -> None:
     assert document["code_challenge_methods_supported"] == ["S256"]
     assert document["response_modes_supported"] == ["query", "form_post"]
     assert document["token_endpoint_auth_methods_supported"] == ["client_secret_basic", "client_secret_post", "none"]
-    for name in ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"):
+    assert document["revocation_endpoint_auth_methods_supported"] == document["token_endpoint_auth_methods_supported"]
+    endpoints = sorted(name for name in document if name.endswith("_endpoint"))
+    assert endpoints == [
+        *("authorization_endpoint", "end_session_endpoint", "revocation_endpoint", "token_endpoint"),
+        "userinfo_endpoint",
+    ]
+    for name in (*endpoints, "jwks_uri"):
         assert document[name].startswith(f"{ISSUER}/")
         assert browser.get(document[name]).status_code != 404
 
@@ -200,50 +205,6 @@ def test_a_body_that_is_no_small_form_is_refused(
 ) -> None:
     response = browser.post(f"{ISSUER}/token", content=content, headers={"Content-Type": content_type})
     assert response.status_code == status
-
-
-# Refresh ---------------------------------------------------------------------------------------------------------
-
-
-def refresh(party: Party, token: str, **extra: str) -> httpx.Response:
-    return party.token({"grant_type": "refresh_token", "refresh_token": token, **extra})
-
-
-def test_there_is_a_refresh_token_only_for_offline_access(shop: Party) -> None:
-    assert "refresh_token" not in shop.sign_in()
-    assert "refresh_token" in shop.sign_in(scope=EVERYTHING)
-
-
-def test_refresh_rotates_and_keeps_the_time_of_the_sign_in(shop: Party, clock: Clock) -> None:
-    first = shop.sign_in(scope=EVERYTHING)
-    clock.now += 100
-    second = refresh(shop, first["refresh_token"]).json()
-    assert second["refresh_token"] != first["refresh_token"]
-    claims = verified(second["id_token"], shop.browser.get(f"{ISSUER}/jwks").json())
-    assert claims["auth_time"] == first["claims"]["auth_time"]
-    assert claims["iat"] == first["claims"]["iat"] + 100
-    assert claims["sid"] == first["claims"]["sid"]
-    assert claims["sub"] == first["claims"]["sub"]
-    assert "nonce" not in claims
-
-
-def test_a_replayed_refresh_token_revokes_everything_of_its_grant(shop: Party) -> None:
-    first = shop.sign_in(scope=EVERYTHING)["refresh_token"]
-    second = refresh(shop, first).json()["refresh_token"]
-    assert refresh(shop, first).json()["error"] == "invalid_grant"
-    assert refresh(shop, second).json()["error"] == "invalid_grant"
-
-
-def test_a_refresh_token_opens_no_userinfo(shop: Party, browser: Browser) -> None:
-    token = shop.sign_in(scope=EVERYTHING)["refresh_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    assert browser.get(f"{ISSUER}/userinfo", headers=headers).status_code == 401
-
-
-def test_a_refresh_token_of_one_app_is_nothing_to_another(shop: Party, blog: Party) -> None:
-    token = shop.sign_in(scope=EVERYTHING)["refresh_token"]
-    assert refresh(blog, token).json()["error"] == "invalid_grant"
-    assert refresh(shop, token).status_code == 200
 
 
 # State -----------------------------------------------------------------------------------------------------------

@@ -9,10 +9,12 @@ bridge                 reaching it within the process, and from WSGI
 config                 users, apps and devices, from TOML
 device_store           what it remembers of devices
 devices                the page on which things happen to devices, and signing in by one
+grant_store            what it remembers of codes and tokens
+grants                 codes, refresh tokens and their revocation, on Authlib
 loopback               who may talk to it
 pages                  templates and their Content-Security-Policy
 primary_refresh_token  when a device's token is renewed, and what it answers for
-provider               the protocol, on Authlib
+provider               the rest of the protocol, on Authlib
 serve                  ``kmsi idp``
 sign_out               sign-out, and telling the apps
 site                   one request's view: issuer, cookies, parameters

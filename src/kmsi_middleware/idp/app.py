@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,9 @@ from . import bridge, pages
 from .authorize import authorize, consent, second_factor, sign_in
 from .config import IdPConfig, default_config
 from .devices import devices
+from .grants import AUTH_METHODS, SCOPES, OAuthRequest, Revocation
 from .loopback import check_issuer, refusal
-from .provider import AUTH_METHODS, CLAIMS, SCOPES, OAuth2Error, OAuthRequest, Provider
+from .provider import CLAIMS, OAuth2Error, Provider
 from .sign_out import end_session, sign_out
 from .site import Refused, Site, form
 from .step_up import CONTEXTS
@@ -30,7 +32,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def discovery(site: Site, _request: Request) -> Response:
-    """OpenID Connect Discovery 1.0, section 4, with the members of the logout specifications and RFC 9207."""
+    """OpenID Connect Discovery 1.0, section 4, with the members of the logout specifications, RFC 8414 and RFC 9207."""
     issuer = site.issuer
     document: dict[str, Any] = {
         "issuer": issuer,
@@ -39,6 +41,7 @@ async def discovery(site: Site, _request: Request) -> Response:
         "userinfo_endpoint": f"{issuer}/userinfo",
         "jwks_uri": f"{issuer}/jwks",
         "end_session_endpoint": f"{issuer}/end-session",
+        "revocation_endpoint": f"{issuer}/revoke",
         "scopes_supported": SCOPES,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
@@ -46,6 +49,7 @@ async def discovery(site: Site, _request: Request) -> Response:
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
+        "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "claims_supported": CLAIMS,
@@ -68,17 +72,25 @@ async def jwks(site: Site, _request: Request) -> Response:
 
 
 async def token(site: Site, request: Request) -> Response:
-    """OpenID Connect Core, section 3.1.3."""
+    """OpenID Connect Core, sections 3.1.3 and 12."""
+    return await _for_clients(request, Provider(site).create_token_response)
+
+
+async def revoke(site: Site, request: Request) -> Response:
+    """RFC 7009."""
+    return await _for_clients(request, partial(Provider(site).create_endpoint_response, Revocation.ENDPOINT_NAME))
+
+
+async def _for_clients(request: Request, respond: Callable[[OAuthRequest], Response]) -> Response:
+    """What an app posts, which proves itself with it."""
     try:
-        asked = OAuthRequest("POST", await form(request), request.headers)
-        answer: Response = Provider(site).create_token_response(asked)
+        return respond(OAuthRequest("POST", await form(request), request.headers))
     except Refused as refused:
         body = {"error": "invalid_request", "error_description": refused.message}
         return JSONResponse(body, refused.status, _NO_STORE)
     except UnicodeError:
         # Authlib decodes the credentials of the Authorization header without looking.
         return JSONResponse({"error": "invalid_client"}, 401, {**_NO_STORE, "WWW-Authenticate": "Basic"})
-    return answer
 
 
 async def userinfo(site: Site, request: Request) -> Response:
@@ -103,6 +115,7 @@ ENDPOINTS: dict[str, tuple[list[str], Endpoint]] = {
     "/devices": (["GET", "POST"], devices),
     "/token": (["POST"], token),
     "/userinfo": (["GET", "POST"], userinfo),
+    "/revoke": (["POST"], revoke),
     "/end-session": (["GET", "POST"], end_session),
     "/sign-out": (["POST"], sign_out),
 }

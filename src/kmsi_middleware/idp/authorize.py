@@ -23,7 +23,8 @@ from starlette.responses import RedirectResponse, Response
 from . import pages, step_up
 from .config import App, User, origin_of
 from .devices import sign_in_by_device
-from .provider import SCOPES, CodeGrant, OAuth2Error, OAuthRequest, Provider
+from .grants import SCOPES, CodeGrant, OAuthRequest
+from .provider import OAuth2Error, Provider
 from .site import Refused, Site, Visit, form, own_form, parameters, stale
 
 _EXPLANATIONS = {
@@ -32,6 +33,7 @@ _EXPLANATIONS = {
     "email": "See your email address",
     "offline_access": "Keep this access while you are away",
 }
+_WRONG = "That username and password don’t belong together. Please try again."
 _PROMPTS = {"none", "login", "consent", "select_account"}
 
 
@@ -89,9 +91,9 @@ async def sign_in(site: Site, request: Request) -> Response:
         raise stale(visit)
     user = _authenticate(site, values)
     ask = _known(site, pending)
-    if user is None:
+    if user is None or user.disabled:
         username = values.get("username", "")
-        error = "That username and password don’t belong together. Please try again."
+        error = f"{user.name} is disabled, and can’t sign in." if user else _WRONG
         return visit.finish(_sign_in_page(visit, ask, ticket, username, error))
     if step_up.needs_code(user, ask.wanted):
         return visit.finish(_ask_for_code(visit, ask, user))
@@ -105,7 +107,7 @@ async def second_factor(site: Site, request: Request) -> Response:
     visit = Visit(site, request)
     ticket = values.get("ticket", "")
     pending = visit.ticket("second_factor", ticket)
-    user = site.config.user(pending["username"]) if pending else None
+    user = site.config.active(pending["username"]) if pending else None
     if pending is None or user is None or user.second_factor is None:
         raise stale(visit)
     code = values.get("pick") or values.get("code", "")
@@ -248,7 +250,8 @@ def _integrated(site: Site, ask: Ask) -> User | None:
     hint = ask.values.get("login_hint")
     if hint is None or ask.prompts & {"login", "select_account"}:
         return None
-    return next((user for user in site.config.users if user.password is None and user.answers_to(hint)), None)
+    people = (user for user in site.config.users if user.password is None and not user.disabled)
+    return next((user for user in people if user.answers_to(hint)), None)
 
 
 def _must_consent(site: Site, user: User, ask: Ask) -> bool:
@@ -279,7 +282,12 @@ def _sign_in_page(visit: Visit, ask: Ask, ticket: str, username: str, error: str
         "error": error,
         "username": username,
         "users": [
-            {"username": user.username, "name": user.name, "hint": user.hint, "password": user.password or ""}
+            {
+                "username": user.username,
+                "name": user.name,
+                "hint": "Disabled" if user.disabled else user.hint,
+                "password": user.password or "",
+            }
             for user in listed
         ],
         "devices_url": f"{site.path}/devices" if site.config.devices and listed else None,

@@ -89,8 +89,8 @@ class User:
     ``password`` of ``None`` means integrated Windows authentication: whoever is picked, or named by
     ``login_hint``, is signed in without a question. ``acct`` is 0 for a member of the tenant and 1 for a
     guest. ``claims`` are added to the ID token as they are. ``sub`` and ``oid`` are derived from the username
-    when not given. ``second_factor`` is the code that is asked for where an app wants one. Raises
-    :class:`ConfigError`.
+    when not given. ``second_factor`` is the code that is asked for where an app wants one. Whoever is ``disabled``
+    can't sign in, and whatever sign-in there was is over. Raises :class:`ConfigError`.
     """
 
     username: str
@@ -104,6 +104,7 @@ class User:
     oid: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
     second_factor: str | None = field(default=None, repr=False)
+    disabled: bool = False
 
     def __post_init__(self) -> None:
         _text("username", self.username)
@@ -116,6 +117,8 @@ class User:
                 raise _fail(key, getattr(self, key), "must be a text")
         if type(self.acct) is not int or self.acct not in (0, 1):
             raise _fail("acct", self.acct, "must be 0 (member) or 1 (guest)")
+        if type(self.disabled) is not bool:
+            raise _fail("disabled", self.disabled, "must be true or false")
         object.__setattr__(self, "amr", _texts("amr", self.amr))
         if not isinstance(self.claims, Mapping) or not all(isinstance(key, str) for key in self.claims):
             raise _fail("claims", self.claims, "must be a table of claim names and values")
@@ -290,6 +293,11 @@ class IdPConfig:
         """The user of that name, whatever its capitals."""
         wanted = username.casefold()
         return next((user for user in self.users if user.username.casefold() == wanted), None)
+
+    def active(self, username: str) -> User | None:
+        """The same, unless disabled."""
+        user = self.user(username)
+        return user if user and not user.disabled else None
 
     def app(self, client_id: str) -> App | None:
         """The app with exactly that ``client_id``."""

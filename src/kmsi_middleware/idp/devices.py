@@ -13,7 +13,6 @@ Seed: Configure authentication session management, "User sign-in frequency and d
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import cast, get_args
 
 from starlette.requests import Request
@@ -23,7 +22,7 @@ from . import pages
 from .config import Device
 from .device_store import DeviceState, DeviceStore, Event
 from .primary_refresh_token import CYCLE, prt_auth_time, prt_satisfies
-from .site import Refused, Site, Visit, own_form
+from .site import Refused, Site, Visit, moment, own_form
 
 _JOINED = {"joined": "Joined", "hybrid": "Hybrid joined", "registered": "Registered"}
 _BUTTONS: tuple[tuple[Event, str], ...] = (
@@ -63,8 +62,9 @@ def sign_in_by_device(visit: Visit, *, login_hint: str | None, max_age: int | No
     site, device, session = visit.site, visit.device, visit.session
     if device is None:
         return
-    owner = site.config.user(device.owner)
-    assert owner is not None
+    owner = site.config.active(device.owner)
+    if owner is None:
+        return
     is_owner = visit.user is None or visit.user.username == owner.username
     if not (is_owner if login_hint is None else owner.answers_to(login_hint)):
         return
@@ -84,7 +84,7 @@ def _page(visit: Visit) -> Response:
     now, store = site.clock(), DeviceStore(site.store)
     context = {
         "action": f"{site.path}/devices",
-        "now": _time(now),
+        "now": moment(now),
         "devices": [_shown(visit, device, store.state(device, now), now) for device in site.config.devices],
     }
     return pages.page("idp_devices.html", context, form_action=["'self'"])
@@ -102,16 +102,12 @@ def _shown(visit: Visit, device: Device, state: DeviceState, now: float) -> dict
         "owner": owner.name if owner else device.owner,
         "locked": state.locked,
         "second_factor": token is not None and token.mfa,
-        "renewed": _time(token.refreshed_at) if token else None,
+        "renewed": moment(token.refreshed_at) if token else None,
         "expired": token is not None and prt_auth_time(token, int(now)) is None,
-        "renewable_from": _time(token.refreshed_at + CYCLE) if token and renewable else None,
+        "renewable_from": moment(token.refreshed_at + CYCLE) if token and renewable else None,
         "events": [
             (name, words)
             for name, words in _BUTTONS
             if name not in ("lock", "unlock") or (token and (name == "unlock") == state.locked)
         ],
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%d %B %Y, %H:%M:%S UTC")

@@ -8,30 +8,26 @@ RP-Initiated Logout 1.0, Front-Channel Logout 1.0 and Back-Channel Logout 1.0. R
    asked included: by a frame if it has a front-channel URI, and by a logout token if it has a back-channel
    one.
 4. The page goes on by itself, without script, shortly after the last frame has loaded; while an app keeps its
-   frame waiting, by its button only. Logout tokens are sent after the answer, within a bounded time; a failure is
-   logged.
+   frame waiting, by its button only. Logout tokens are sent after the answer: see :mod:`.back_channel`.
 """
 
 from __future__ import annotations
 
-import logging
 from urllib.parse import urlencode
 
-import anyio
-import httpx
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from . import pages
+from .back_channel import send_logout_tokens
 from .config import App, origin_of
-from .provider import OAuth2Error, OAuthRequest, Provider
+from .grants import OAuthRequest
+from .provider import OAuth2Error, Provider
 from .site import Refused, Site, Visit, form, own_form, parameters, stale
 from .store import SignIn
 
 FRAME_SECONDS = 2
-_BACKCHANNEL_SECONDS = 3
-_log = logging.getLogger("kmsi_middleware.idp")
 
 
 async def end_session(site: Site, request: Request) -> Response:
@@ -113,7 +109,7 @@ def _sign_out(visit: Visit, app: App | None, redirect_uri: str | None) -> Respon
 
 
 def _signed_out(site: Site, sign_ins: list[SignIn], app: App | None, redirect_uri: str | None) -> Response:
-    tell = BackgroundTask(_send_logout_tokens, site, sign_ins) if sign_ins else None
+    tell = BackgroundTask(send_logout_tokens, site, sign_ins) if sign_ins else None
     frames = []
     for sign_in in sign_ins:
         known = site.config.app(sign_in.client_id)
@@ -132,26 +128,3 @@ def _signed_out(site: Site, sign_ins: list[SignIn], app: App | None, redirect_ur
     response = pages.page("idp_signed_out.html", context, frames=[origin_of(frame["frame_url"]) for frame in frames])
     response.background = tell
     return response
-
-
-async def _send_logout_tokens(site: Site, sign_ins: list[SignIn]) -> None:
-    async def send(uri: str, sign_in: SignIn, sub: str) -> None:
-        token = provider.logout_token(sign_in.client_id, sub, sign_in.sid)
-        try:
-            answer = await client.post(uri, data={"logout_token": token})
-            if answer.status_code not in (200, 204):
-                _log.warning("back-channel logout of %s: answered %d", sign_in.client_id, answer.status_code)
-        except httpx.HTTPError as error:
-            _log.warning("back-channel logout of %s failed: %s", sign_in.client_id, type(error).__name__)
-
-    provider = Provider(site)
-    with anyio.move_on_after(_BACKCHANNEL_SECONDS) as limit:
-        # The address is the developer's own; no proxy of the environment belongs in between.
-        client = httpx.AsyncClient(transport=site.backchannel, timeout=_BACKCHANNEL_SECONDS, trust_env=False)
-        async with client, anyio.create_task_group() as tasks:
-            for sign_in in sign_ins:
-                app, user = site.config.app(sign_in.client_id), site.config.user(sign_in.username)
-                if app and user and app.backchannel_logout_uri:
-                    tasks.start_soon(send, app.backchannel_logout_uri, sign_in, user.sub)
-    if limit.cancelled_caught:
-        _log.warning("back-channel logout: gave up after %d seconds", _BACKCHANNEL_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -60,7 +61,7 @@ class Visit:
         self._set: dict[str, str] = {}
         cookie = request.cookies.get(site.cookie_name("session"))
         self.session = site.store.find_session(cookie) if cookie else None
-        if self.session and not site.config.user(self.session.username):
+        if self.session and not site.config.active(self.session.username):
             self.session = None
         name = site.cookie_name("browser")
         self._browsers = [request.cookies[name]] if name in request.cookies else []
@@ -150,6 +151,11 @@ def stale(visit: Visit) -> Refused:
         "It is too old, or belongs to another browser. Go back to the app and start again.",
         title="This page is no longer good",
     )
+
+
+def moment(seconds: float) -> str:
+    """An instant, for pages."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%d %B %Y, %H:%M:%S UTC")
 
 
 def parameters(encoded: str) -> dict[str, str]:

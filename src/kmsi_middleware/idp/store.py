@@ -29,9 +29,6 @@ from joserfc.jwk import RSAKey
 
 SESSION_SECONDS = 24 * 3600
 TICKET_SECONDS = 600
-CODE_SECONDS = 60
-TOKEN_SECONDS = 3600
-REFRESH_SECONDS = 14 * 24 * 3600
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (kid TEXT PRIMARY KEY, jwk TEXT NOT NULL) STRICT;
@@ -74,22 +71,12 @@ class BrowserSession:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """An app that a person is signed in to through a browser session, under the ``sid`` that the app was
-    told."""
+    """An app that a person is signed in to through a browser session, under the ``sid`` that the app was told;
+    with ``None``, through all of them."""
 
-    sid: str
+    sid: str | None
     client_id: str
     username: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a code or a token stands for."""
-
-    grant_id: str
-    client_id: str
-    data: dict[str, Any]
-    expires: float
 
 
 def digest(secret: str) -> bytes:
@@ -143,6 +130,10 @@ class Store:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
 
     def close(self) -> None:
         """Closes the file; the next use opens it again."""
@@ -213,7 +204,8 @@ class Store:
             ).fetchall()
         return [SignIn(*row) for row in rows]
 
-    def _note_sign_in(self, db: sqlite3.Connection, session: BrowserSession, client_id: str) -> str:
+    def note_sign_in(self, db: sqlite3.Connection, session: BrowserSession, client_id: str) -> str:
+        """The ``sid`` of the person's sign-in to that app, from now on known to be there."""
         db.execute(
             "INSERT OR IGNORE INTO sign_ins VALUES (?, ?, ?, ?)",
             (secrets.token_urlsafe(18), session.id, client_id, session.username),
@@ -244,83 +236,6 @@ class Store:
                 (digest(ticket), digest(browser), purpose, self._clock()),
             ).fetchone()
         return dict(json.loads(row[0])) if row else None
-
-    # Codes and tokens ---------------------------------------------------------------------------------------
-
-    def save_code(self, code: str, client_id: str, session: BrowserSession, data: dict[str, Any]) -> None:
-        """Keeps a code for 60 seconds, and notes that the person is now signed in to that app."""
-        now = self._clock()
-        with self.writing() as db:
-            data = {**data, "sid": self._note_sign_in(db, session, client_id)}
-            db.execute(
-                "INSERT INTO codes VALUES (?, ?, ?, ?, 0, ?, ?)",
-                (
-                    digest(code),
-                    client_id,
-                    secrets.token_hex(16),
-                    json.dumps(data),
-                    now + CODE_SECONDS,
-                    now + REFRESH_SECONDS,
-                ),
-            )
-
-    def redeem_code(self, code: str, client_id: str) -> Grant | None:
-        """The code's grant, once. A second time, all tokens that came from it are revoked (RFC 6749,
-        4.1.2)."""
-        with self.writing() as db:
-            row = db.execute(
-                "UPDATE codes SET used = used + 1 WHERE id = ? AND client_id = ?"
-                " RETURNING used, grant_id, data, expires",
-                (digest(code), client_id),
-            ).fetchone()
-            if row is None:
-                return None
-            if row[0] > 1:
-                db.execute("DELETE FROM tokens WHERE grant_id = ?", (row[1],))
-                return None
-        return Grant(row[1], client_id, json.loads(row[2]), row[3]) if row[3] > self._clock() else None
-
-    def save_token(self, kind: str, token: str, grant: Grant, data: dict[str, Any]) -> None:
-        """``kind`` is ``access`` or ``refresh``."""
-        life = TOKEN_SECONDS if kind == "access" else REFRESH_SECONDS
-        with self.writing() as db:
-            db.execute(
-                "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, 0, ?)",
-                (
-                    digest(token),
-                    kind,
-                    grant.client_id,
-                    grant.grant_id,
-                    json.dumps(data),
-                    self._clock() + life,
-                ),
-            )
-
-    def find_token(self, token: str) -> Grant | None:
-        """The grant of an access token."""
-        with self.reading() as db:
-            row = db.execute(
-                "SELECT grant_id, client_id, data, expires FROM tokens"
-                " WHERE id = ? AND kind = 'access' AND expires > ?",
-                (digest(token), self._clock()),
-            ).fetchone()
-        return Grant(row[0], row[1], json.loads(row[2]), row[3]) if row else None
-
-    def redeem_refresh_token(self, token: str, client_id: str) -> Grant | None:
-        """The refresh token's grant, once. A second time, the whole grant is revoked (RFC 9700, 4.14.2)."""
-        with self.writing() as db:
-            row = db.execute(
-                "UPDATE tokens SET used = used + 1"
-                " WHERE id = ? AND kind = 'refresh' AND client_id = ? AND expires > ?"
-                " RETURNING used, grant_id, data, expires",
-                (digest(token), client_id, self._clock()),
-            ).fetchone()
-            if row is None:
-                return None
-            if row[0] > 1:
-                db.execute("DELETE FROM tokens WHERE grant_id = ?", (row[1],))
-                return None
-        return Grant(row[1], client_id, json.loads(row[2]), row[3])
 
     # Consents -----------------------------------------------------------------------------------------------
 
