@@ -105,6 +105,7 @@ def welcome(demo: Demo) -> str:
         f"  {demo.starlette_url:<28} Notebook     Starlette under uvicorn",
         f"  {demo.flask_url:<28} Tea counter  Flask under gunicorn, 2 workers",
         f"  {demo.issuer + '/devices':<28} the provider, where both send you to sign in: its devices",
+        f"  {demo.issuer + '/users':<28} the same: disable people, change passwords, end their sign-ins",
         "",
         f"{bold}People{plain}  (one click on the sign-in page)",
     ]

@@ -69,6 +69,32 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "users": [PERSON],
         "devices_url": "/devices",
         "device_name": "MEGAN-LAPTOP",
+        "users_url": "/users",
+    },
+    "idp_users.html": {
+        "action": "/users",
+        "users": [
+            {
+                "username": "megan",
+                "name": "Megan Bowen",
+                "password": "pw-megan",
+                "disabled": True,
+                "browsers": 2,
+                "apps": ["Contoso"],
+                "refresh_tokens": ["Contoso"],
+                "revoked": "4 March 2025, 05:06:07 UTC",
+            },
+            {
+                "username": "nestor",
+                "name": "Nestor Wilke",
+                "password": None,
+                "disabled": False,
+                "browsers": 0,
+                "apps": [],
+                "refresh_tokens": [],
+                "revoked": None,
+            },
+        ],
     },
     "idp_second_factor.html": {
         "app_name": "Contoso",
@@ -411,7 +437,11 @@ def test_idp_sign_in_tells_of_the_device() -> None:
     assert page.one("a", href="/devices")[1] == "Devices"
     assert "This browser is on MEGAN-LAPTOP." in page.one("main")[1]
     assert "no device that is known here" in read("idp_sign_in.html", device_name=None).one("main")[1]
-    assert read("idp_sign_in.html", devices_url=None).all("a") == []
+    assert read("idp_sign_in.html", devices_url=None, users_url=None).all("a") == []
+
+
+def test_idp_sign_in_leads_to_the_users() -> None:
+    assert read("idp_sign_in.html").one("a", href="/users")[1] == "Users"
 
 
 def test_idp_second_factor() -> None:
@@ -429,6 +459,20 @@ def test_idp_second_factor_after_an_error_and_without_the_code() -> None:
     assert page.one("p", role="alert")[1] == "That is not the code."
     assert page.one("input", name="code")[0]["aria-describedby"] == "error"
     assert "pick" not in [attributes.get("name") for attributes, _ in page.all("button")]
+
+
+def test_idp_users() -> None:
+    page = read("idp_users.html")
+    assert [text for _, text in page.all("h2")] == ["Megan Bowen: disabled megan", "Nestor Wilke nestor"]
+    assert [attributes["value"] for attributes, _ in page.all("button", name="event")] == [
+        *("sign_out", "revoke", "enable", "change_password"),
+        *("sign_out", "revoke", "disable"),
+    ]
+    assert [attributes["value"] for attributes, _ in page.all("input", name="user")] == ["megan", "megan", "nestor"]
+    assert "required" in page.one("input", name="password")[0]
+    # A form of its own, so that Enter in the field changes the password and does nothing else.
+    forms = render("idp_users.html").split("<form")
+    assert [form.count("<button") for form in forms if 'name="password"' in form] == [1]
 
 
 def test_idp_devices() -> None:

@@ -5,6 +5,7 @@ It shares no token code with the relying party, so that the two can't agree on a
 ====================== ===========================================================================
 app                    the ASGI application, its endpoints, discovery
 authorize              the authorization endpoint, the sign-in page, consent
+back_channel           telling apps of a sign-out by logout tokens
 bridge                 reaching it within the process, and from WSGI
 config                 users, apps and devices, from TOML
 device_store           what it remembers of devices
@@ -16,10 +17,12 @@ pages                  templates and their Content-Security-Policy
 primary_refresh_token  when a device's token is renewed, and what it answers for
 provider               the rest of the protocol, on Authlib
 serve                  ``kmsi idp``
-sign_out               sign-out, and telling the apps
+sign_out               sign-out, and telling the apps by frames
 site                   one request's view: issuer, cookies, parameters
 step_up                authentication contexts, and the second factor that they ask for
 store                  what it remembers, in SQLite
+user_store             what it remembers of people, and ending all that somebody is signed in with
+users                  the page on which an administrator's work is done
 ====================== ===========================================================================
 """
 

@@ -26,6 +26,8 @@ from .sign_out import end_session, sign_out
 from .site import Refused, Site, form
 from .step_up import CONTEXTS
 from .store import Store
+from .user_store import UserStore
+from .users import users
 
 Endpoint = Callable[[Site, Request], Awaitable[Response]]
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -113,6 +115,7 @@ ENDPOINTS: dict[str, tuple[list[str], Endpoint]] = {
     "/second-factor": (["POST"], second_factor),
     "/consent": (["POST"], consent),
     "/devices": (["GET", "POST"], devices),
+    "/users": (["GET", "POST"], users),
     "/token": (["POST"], token),
     "/userinfo": (["GET", "POST"], userinfo),
     "/revoke": (["POST"], revoke),
@@ -215,7 +218,7 @@ class EmbeddedIdP:
             issuer=issuer,
             path=path,
             origin=origin,
-            config=self.config.at(issuer),
+            config=UserStore(self._store).applied(self.config.at(issuer)),
             store=self._store,
             clock=self._clock,
             backchannel=self._backchannel,

@@ -290,6 +290,7 @@ def _sign_in_page(visit: Visit, ask: Ask, ticket: str, username: str, error: str
             }
             for user in listed
         ],
+        "users_url": f"{site.path}/users" if listed else None,
         "devices_url": f"{site.path}/devices" if site.config.devices and listed else None,
         "device_name": visit.device.name if visit.device else None,
     }

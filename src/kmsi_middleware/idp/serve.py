@@ -41,7 +41,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _welcome(config: IdPConfig, issuer: str) -> str:
-    lines = [f"Issuer  {issuer}", "Users"]
+    lines = [f"Issuer  {issuer}"]
+    if config.show_passwords:
+        lines.append(f"Pages   {issuer}/users (disable, revoke, sign out, change passwords)")
+        lines += [f"        {issuer}/devices (use, lock, unlock)"] if config.devices else []
+    lines.append("Users")
     for user in config.users:
         secret = f"password {user.password}" if config.show_passwords and user.password else ""
         lines.append("  ".join(filter(None, [f"  {user.username:<10}", user.name, secret, user.hint])))

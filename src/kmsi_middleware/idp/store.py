@@ -3,8 +3,8 @@
 Rules:
 
 1. Nothing opens before the first use, and a process that was forked opens for itself.
-2. Whoever steals the file signs in nowhere: cookies, codes, tickets and tokens are kept as SHA-256 only. The
-   signing key is there as it is, so the file is for its owner alone (mode 0600).
+2. Cookies, codes, tickets and tokens are kept as SHA-256 only. The signing key is there as it is, and so are
+   passwords that were changed, so the file is for its owner alone (mode 0600).
 3. Every write is one immediate transaction, so that "single use" holds across workers.
 4. Times are seconds of the clock that was handed in. Expired rows are never answered.
 """
@@ -51,6 +51,8 @@ CREATE INDEX IF NOT EXISTS tokens_by_grant ON tokens (grant_id);
 CREATE TABLE IF NOT EXISTS consents (
     username TEXT NOT NULL, client_id TEXT NOT NULL, scope TEXT NOT NULL,
     PRIMARY KEY (username, client_id, scope)) STRICT;
+CREATE TABLE IF NOT EXISTS users (
+    username TEXT PRIMARY KEY, disabled INTEGER, password TEXT, revoked REAL) STRICT;
 CREATE TABLE IF NOT EXISTS devices (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, refreshed_at INTEGER NOT NULL,
     mfa INTEGER NOT NULL, locked INTEGER NOT NULL) STRICT;
