@@ -86,7 +86,7 @@ def server(program: str, folder: Path, more: Sequence[str] = (), root: str = "",
         "KMSI_ISSUER": "embedded",
         "KMSI_STORE": f"sqlite:{folder / 'sessions.sqlite3'}",
         "KMSI_PUBLIC_PATHS": "/public",
-        "PYTHONPATH": str(_HERE),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(_HERE), os.environ.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
         **environment,
     }
