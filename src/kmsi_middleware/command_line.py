@@ -55,10 +55,15 @@ def check_period(since: float | None, until: float | None) -> None:
         raise WrongUse("--since must be before --until")
 
 
+def store_text(store: str | None) -> str:
+    """The session store: the argument, ``KMSI_STORE``, or the default."""
+    default = next(default_text(item) for item in described() if item.name == "store")
+    return store or os.environ.get("KMSI_STORE") or default
+
+
 def sign_in_log(store: str | None) -> SignInLog:
     """The sign-in log beside a session store: the argument, ``KMSI_STORE``, or the default."""
-    default = next(default_text(item) for item in described() if item.name == "store")
-    store = store or os.environ.get("KMSI_STORE") or default
+    store = store_text(store)
     kind, _, place = store.partition(":")
     if kind != "sqlite" or not place:
         raise WrongUse(f"the store {store!r} has no sign-in log on disk: give --store sqlite:PATH")
