@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from tests.shells.shell_servers import Answer
+from tests.shells.shell_support import Browser
 
 HOST = "127.0.0.1"
 
@@ -33,6 +35,8 @@ class QuickProvider:
         self.asked: list[str] = []
         self.released = threading.Event()
         """Set to let those go that a ``slow`` answer holds up."""
+        self.issued: list[str] = []
+        """Every token that it gave."""
         self._codes: dict[str, dict[str, Any]] = {}
         self._server = _Server((HOST, 0), self._handler())
         self._server.daemon_threads = True
@@ -66,7 +70,9 @@ class QuickProvider:
         if claims is None:
             return 400, {"error": "invalid_grant"}
         token = jwt.encode({"alg": "ES256", "kid": "k"}, claims, self.key, algorithms=["ES256"])
-        return 200, {"token_type": "Bearer", "id_token": token, "access_token": "a-secret-access-token"}
+        access_token = secrets.token_urlsafe(24)
+        self.issued += [token, access_token]
+        return 200, {"token_type": "Bearer", "id_token": token, "access_token": access_token}
 
     def close(self) -> None:
         self.released.set()
@@ -115,6 +121,16 @@ class QuickProvider:
                 """Nothing: the tests say what matters."""
 
         return Handler
+
+
+NAVIGATION = [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
+
+
+def sign_in(browser: Browser, provider: QuickProvider, subject: str = "ada") -> Answer:
+    """To the provider and back; it asks nothing, so nothing of it is seen."""
+    there = browser.request("GET", "/page", NAVIGATION)
+    assert there.status == 303, there.text
+    return browser.request("GET", provider.authorize(there.header("location"), subject), NAVIGATION)
 
 
 @contextmanager

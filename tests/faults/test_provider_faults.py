@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from quick_provider import QuickProvider
+from quick_provider import QuickProvider, sign_in
 from tests.shells.shell_servers import Answer
-from tests.shells.shell_support import HOME, Browser, World
+from tests.shells.shell_support import HOME, World
 
 # Under trio, httpx leaves its own generators to the garbage collector when an answer is not read to its end.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -20,22 +20,12 @@ MOODS = {
 }
 
 
-NAVIGATION = [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
-
-
 def assert_later(answer: Answer, code: str) -> None:
     """503, as a page or as a problem, with the code in it and when to come back."""
     assert answer.status == 503, answer.text
     assert int(answer.header("retry-after")) > 0
     assert answer.header("cache-control") == "no-store"
     assert code in answer.text
-
-
-def sign_in(browser: Browser, provider: QuickProvider, subject: str = "ada") -> Answer:
-    """To the provider and back; it asks nothing, so nothing of it is seen."""
-    there = browser.request("GET", "/page", NAVIGATION)
-    assert there.status == 303, there.text
-    return browser.request("GET", provider.authorize(there.header("location"), subject), NAVIGATION)
 
 
 @pytest.mark.parametrize("mood", MOODS)
