@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from joserfc import jwt
@@ -11,6 +12,7 @@ from tests.flows.flow_support import (
     ALICE,
     BOB,
     CLIENT_ID,
+    CROSS_SITE,
     ISSUER,
     NOW,
     Browser,
@@ -284,3 +286,32 @@ def test_only_a_post_is_understood(world: World, browser: Browser) -> None:
     answer = browser.get("/.auth/backchannel-logout", SERVER)
     assert problem_of(answer, 405)["code"] == "method_not_allowed"
     assert headers_of(answer)["allow"] == "POST"
+
+
+# Before the sign-in that it ends has arrived ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [{"sid": "sid-1"}, {"sid": ..., "sub": "alice"}])
+def test_a_sign_in_that_is_on_its_way_back_becomes_no_session(world: World, changed: dict[str, Any]) -> None:
+    world.configure(show_option_to_remain_signed_in=False)
+    browser = Browser(world)
+    url = browser.begin("/orders")
+    world.now += 20
+    brought = world.idp.sign_in(url, ALICE, world.now)
+    told(world, **changed)  # the issuer signed her out before the redirect came here
+    world.now += 1
+    back = browser.get(f"/.auth/callback?{urlencode(brought)}", CROSS_SITE)
+    assert page_of(back, 403).context["code"] == "sign_in_revoked"
+    assert world.live() == []
+    browser.come_back(browser.begin("/orders"))
+    assert browser.session
+
+
+def test_a_question_asked_before_a_logout_of_the_user_makes_no_session(world: World) -> None:
+    browser = Browser(world)
+    at = browser.to_interrupt()
+    world.now += 20
+    told(world, sid=..., sub="alice")
+    answer = browser.reply_to(at, "yes")
+    assert page_of(answer, 403).context["code"] == "sign_in_revoked"
+    assert world.live() == []
