@@ -1,6 +1,7 @@
 """The ID token's claims (OpenID Connect Core 1.0 §2, §3.1.3.7; ASVS 10.5); its signature: :mod:`.signed`.
 
-Odd but honest tokens pass: ``aud`` as a list, no ``typ``, no ``at_hash``, ``auth_time`` as a float or 0.
+Odd but honest tokens pass: ``aud`` as a list (of several only with ``azp``), no ``typ``, no ``at_hash``, ``auth_time``
+as a float or 0.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ def check_claims(
     skew = settings.clock_skew
     signed.check_issuer(claims, provider, settings, KIND)
     signed.check_audience(claims, client_id, KIND)
+    audience = claims["aud"]
+    has_others = isinstance(audience, list) and any(name != client_id for name in audience)
+    if has_others and claims.get("azp") is None:
+        raise KIND.refuse("azp", "is for other apps, too, and does not say that it was issued to this one")
     subject = claims.get("sub")
     if not is_text(subject, 255):
         raise KIND.refuse("sub", "does not say who signed in")
