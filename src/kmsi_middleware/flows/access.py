@@ -251,7 +251,8 @@ def judge_sign_in(
     if wanting and not _wants(wanting, "mfa"):
         return verdict(refusal=_device_wanted(wanting))
     outcome = answered(controls, proofs, sent_at, clock_skew=app.settings.clock_skew)
-    if outcome == "no_auth_time":
+    # Some issuers say when it was only where max_age is sent (OpenID Connect Core 1.0 §2), so that is tried first.
+    if outcome == "no_auth_time" and (asked.again or asked.max_age is not None):
         return verdict(refusal=Refused("auth_time_missing", _NO_AUTH_TIME, status=403))
     reached = context is None or not _is_wanted(evaluation, context) or _is_reached(app, context, sign_in.claims)
     if not wanting and outcome == "satisfied" and reached:
