@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 import pytest
 from hypothesis import given
@@ -48,6 +48,7 @@ def credentials(request: HttpRequest) -> tuple[str, str]:
     assert kind == "Basic"
     client_id, colon, secret = b64decode(value, validate=True).decode("ascii").partition(":")
     assert colon
+    assert (unquote(client_id), unquote(secret)) == (unquote_plus(client_id), unquote_plus(secret))
     return unquote_plus(client_id), unquote_plus(secret)
 
 

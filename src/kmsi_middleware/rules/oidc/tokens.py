@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from dataclasses import field
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from ...vocabulary.errors import ProtocolError, ProviderUnavailable
 from ...vocabulary.messages import HttpRequest, HttpResponse
@@ -37,8 +37,9 @@ def token_request(
     headers = {"accept": "application/json"}
     method = _auth_method(provider, settings)
     if method == "client_secret_basic":
-        # RFC 6749 §2.3.1: both parts are form-encoded before they are joined.
-        pair = f"{quote_plus(client_id)}:{quote_plus(settings.client_secret or '')}"
+        # RFC 6749 §2.3.1: both parts are form-encoded before they are joined; a blank as %20, because some decode
+        # them as URLs.
+        pair = f"{quote(client_id, safe='')}:{quote(settings.client_secret or '', safe='')}"
         headers["authorization"] = "Basic " + b64encode(pair.encode()).decode()
     else:
         form["client_id"] = client_id
