@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-sockets soak clean
+.PHONY: demo test conformance lint bench bench-sockets soak clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ demo: .venv/.demo
 
 test: .venv/.test
 	@$(BIN)/python -m pytest
+
+conformance: .venv/.test
+	@$(BIN)/python -m pytest tests/conformance --quiet --plans
 
 lint: .venv/.test
 	$(BIN)/ruff check .

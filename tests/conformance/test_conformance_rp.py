@@ -1,0 +1,146 @@
+"""``examples/conformance_rp`` as the suite meets it: its own process, and everything from the environment."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import os
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from examples.demo_servers import ROOT, Server, Trouble
+from examples.fake_browser import Browser, Loopback
+from tests.conformance.conformance_support import DISCOVERED, REDEEMED, module
+from tests.conformance.misbehaving_provider import SECRET, Provider
+from tests.conformance.over_http import HOST, listening
+from tests.servers.server_programs import free_port
+
+pytestmark = pytest.mark.servers
+
+
+@contextmanager
+def process(folder: Path, url: str, probe: str, *command: str, **environment: str) -> Iterator[Server]:
+    port = url.rpartition(":")[2]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KMSI_", "SSL_"))}
+    log = folder / f"{port}.log"
+    made = Server("It", url, HOST, int(port), probe, [sys.executable, "-m", *command], inherited | environment, log)
+    try:
+        made.start()
+        made.wait_until_ready()
+        yield made
+    finally:
+        made.stop()
+
+
+@contextmanager
+def relying_party(folder: Path, issuer: str, **environment: str) -> Iterator[str]:
+    """The line that docs/conformance.md has. Gives the app's URL."""
+    port = str(free_port())
+    url = f"http://localhost:{port}"
+    line = ("uvicorn", "--factory", "app:create", "--app-dir", str(ROOT / "examples" / "conformance_rp"))
+    given = {"KMSI_ISSUER": issuer, "KMSI_BASE_URL": url, **environment}
+    with process(folder, url, "/.auth/logged-out", *line, "--host", HOST, "--port", port, **given):
+        yield url
+
+
+class Trusting(Loopback):
+    """Takes any certificate: it is the relying party that has to be careful."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._pool = httpx.HTTPTransport(verify=False)._pool
+
+
+def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate that nobody knows: the bundle that trusts it, and a server's side of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a suite")])
+    now = datetime.datetime.now(datetime.UTC)
+    usage = {
+        name: name in ("digital_signature", "key_cert_sign")
+        for name in x509.KeyUsage.__init__.__annotations__
+        if name != "return"
+    }
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, SHA256())
+    )
+    bundle, whole = folder / "suite.pem", folder / "suite-and-key.pem"
+    bundle.write_bytes(made.public_bytes(Encoding.PEM))
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    whole.write_bytes(made.public_bytes(Encoding.PEM) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(whole)
+    return bundle, context
+
+
+@module("oidcc-client-test-dynamic-registration")
+def test_without_a_client_id_it_registers_itself_at_an_issuer_that_only_its_bundle_trusts(tmp_path: Path) -> None:
+    bundle, tls = certified(tmp_path)
+    with listening(lambda request: provider.respond(request), tls) as origin:
+        provider = Provider(f"{origin}/test/a/kmsi/", time.time)
+        with pytest.raises(Trouble, match="CERTIFICATE_VERIFY_FAILED"), relying_party(tmp_path, provider.issuer):
+            pass
+        with (
+            relying_party(tmp_path, provider.issuer, SSL_CERT_FILE=str(bundle)) as url,
+            Browser(HOST, Trusting) as browser,
+        ):
+            page = browser.visit(f"{url}/")
+            assert "<h1>Alice</h1>" in page.text
+            assert provider.asked == [*DISCOVERED, "register", *REDEEMED]
+            registered = json.loads(provider.requests[1].content)
+            assert registered["redirect_uris"] == [f"{url}/.auth/callback"]
+            assert provider.last("authorize")["client_id"] == "a-new-client"
+
+
+@module("oidcc-client-test-discovery-issuer-mismatch")
+def test_it_registers_nowhere_if_the_metadata_is_anothers(tmp_path: Path) -> None:
+    with listening(lambda request: provider.respond(request)) as origin:
+        provider = Provider(origin, time.time).publishes(issuer="https://other.example")
+        with pytest.raises(Trouble, match="is that of https://other"), relying_party(tmp_path, origin):
+            pass
+        assert provider.asked == DISCOVERED
+
+
+def test_it_signs_in_and_out_at_the_provider_for_development(tmp_path: Path) -> None:
+    issuer = f"http://{HOST}:{free_port()}"
+    port = issuer.rpartition(":")[2]
+    client = {"KMSI_CLIENT_ID": "suite", "KMSI_CLIENT_SECRET": SECRET}
+    config = tmp_path / "idp.toml"
+    with relying_party(tmp_path, issuer, **client) as url:
+        config.write_text(f"""
+            [[users]]
+            username = "mia"
+            name = "Mia Member"
+            password = "mia-password"
+            [[apps]]
+            client_id = "suite"
+            client_secret = "{SECRET}"
+            redirect_uris = ["{url}/.auth/callback"]
+            post_logout_redirect_uris = ["{url}/.auth/logged-out"]
+        """)
+        idp = ("kmsi_middleware.cli", "idp", "--config", str(config), "--folder", str(tmp_path / "idp"))
+        with process(tmp_path, issuer, "/.well-known/openid-configuration", *idp, "--port", port), Browser() as browser:
+            form = browser.visit(f"{url}/")
+            page = browser.submit(form, username="mia", password="mia-password")
+            assert "<h1>Mia Member</h1>" in page.text, page.text
+            out = browser.submit(page)
+            assert str(out.url).startswith(f"{url}/.auth/logged-out")
+            assert "Sign in" in browser.visit(f"{url}/").text
