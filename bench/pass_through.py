@@ -27,11 +27,10 @@ from bench.support import (
     PATH,
     SETTINGS,
     asgi_case,
-    bare,
     machine,
     measured,
-    reads_session,
     session_for,
+    tiny,
     token_of,
 )
 
@@ -85,7 +84,7 @@ def filled(store: Any) -> str:
 def starlette_case() -> Callable[[], float]:
     from starlette.middleware.sessions import SessionMiddleware
 
-    app = SessionMiddleware(reads_session, secret_key="s" * 32)
+    app = SessionMiddleware(tiny, secret_key="s" * 32)
     data = b64encode(json.dumps({"user": {"sub": "248289761001", "name": "Jane Doe"}}).encode())
     value = itsdangerous.TimestampSigner("s" * 32).sign(data)
     return asgi_case(app, [b"session=" + value], REQUESTS)
@@ -209,17 +208,17 @@ def main() -> None:
         cookie = {"memory": filled(memory), "SQLite": filled(sqlite)}
         raw = {kind: [text.encode()] for kind, text in cookie.items()}
         asgi = {
-            "bare ASGI app": asgi_case(bare, None, REQUESTS),
+            "bare ASGI app": asgi_case(tiny, None, REQUESTS),
             "Starlette SessionMiddleware, session read": starlette_case(),
             "ours, signed in, memory": asgi_case(
-                KMSIMiddleware(reads_session, store=memory, **SETTINGS), raw["memory"], REQUESTS
+                KMSIMiddleware(tiny, store=memory, **SETTINGS), raw["memory"], REQUESTS
             ),
             "ours, signed in, SQLite, strict": asgi_case(
-                KMSIMiddleware(reads_session, store=sqlite, **SETTINGS), raw["SQLite"], REQUESTS
+                KMSIMiddleware(tiny, store=sqlite, **SETTINGS), raw["SQLite"], REQUESTS
             ),
         } | {
             f"ours, SQLite, {count:,} policies": asgi_case(
-                KMSIMiddleware(reads_session, store=sqlite, policies=policies(count), **SETTINGS),
+                KMSIMiddleware(tiny, store=sqlite, policies=policies(count), **SETTINGS),
                 raw["SQLite"],
                 REQUESTS,
             )

@@ -13,7 +13,7 @@ from base64 import b64encode
 from contextlib import suppress
 from typing import Any
 
-from bench.support import COOKIE, SETTINGS, bare, reads_session, session_for, token_of
+from bench.support import COOKIE, SETTINGS, session_for, tiny, token_of
 
 SESSIONS = 1_000
 _SECRET = "s" * 32
@@ -35,7 +35,7 @@ def _ours(store: str) -> Any:
     for number in range(SESSIONS):
         with suppress(StoreConflict):  # a second server of the same store
             kept.create(session_for(number), time.time())
-    return KMSIMiddleware(reads_session, store=kept, **SETTINGS)
+    return KMSIMiddleware(tiny, store=kept, **SETTINGS)
 
 
 def _floor_b(_: str) -> Any:
@@ -50,7 +50,7 @@ def _floor_b(_: str) -> Any:
                     at = value.find(needle) + len(needle)
                     expires_at, scope["user"] = sessions[value[at : at + 43]]
                     assert time.time() < expires_at
-        await bare(scope, receive, send)
+        await tiny(scope, receive, send)
 
     return floor_b
 
@@ -60,7 +60,7 @@ def _raw_redis_py(url: str) -> Any:
     from bench.raw_redis import PREFIX, ByRedisPy
 
     _fill_raw(redis.Redis.from_url(url), PREFIX)
-    return ByRedisPy(bare, url)
+    return ByRedisPy(tiny, url)
 
 
 def _raw_hiredis(url: str) -> Any:
@@ -68,7 +68,7 @@ def _raw_hiredis(url: str) -> Any:
     from bench.raw_redis import PREFIX, ByHiredis
 
     _fill_raw(redis.Redis.from_url(url), PREFIX)
-    return ByHiredis(bare, url)
+    return ByHiredis(tiny, url)
 
 
 def _fill_raw(client: Any, prefix: bytes) -> None:
@@ -80,7 +80,7 @@ def _fill_raw(client: Any, prefix: bytes) -> None:
 def _starlette(_: str) -> Any:
     from starlette.middleware.sessions import SessionMiddleware
 
-    return SessionMiddleware(reads_session, secret_key=_SECRET)
+    return SessionMiddleware(tiny, secret_key=_SECRET)
 
 
 def starlette_cookie() -> str:
@@ -101,12 +101,12 @@ def _starsessions(url: str) -> Any:
     for number in range(SESSIONS):
         client.set(f"starsessions.{token_of(number)}", json.dumps(_DATA), ex=86_400)
     client.close()
-    loading = SessionAutoloadMiddleware(reads_session)
+    loading = SessionAutoloadMiddleware(tiny)
     return SessionMiddleware(loading, RedisStore(connection=Redis.from_url(url)), cookie_name="session")
 
 
 APPS: dict[str, Any] = {
-    "bare": lambda _: bare,
+    "bare": lambda _: tiny,
     "floor B": _floor_b,
     "ours": _ours,
     "raw redis-py": _raw_redis_py,

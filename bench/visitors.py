@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx
-from bench.support import HEADERS, ISSUER, SETTINGS, bare, scope_with
+from bench.support import HEADERS, ISSUER, SETTINGS, scope_with, tiny
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -116,7 +116,7 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
     """The tiny app; below ``/note`` it writes its data."""
     if scope["path"].startswith("/note"):
         scope["session"]["note"] = scope["path"]
-    await bare(scope, receive, send)
+    await tiny(scope, receive, send)
 
 
 def _wsgi(environ: Any, start_response: Any) -> Any:
