@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test conformance lint bench bench-sockets soak clean
+.PHONY: demo test conformance lint bench bench-scale bench-sockets soak clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,6 +36,9 @@ lint: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/python -m bench.pass_through
+
+bench-scale: .venv/.bench
+	@$(BIN)/python -m bench.scale
 
 bench-sockets: .venv/.bench
 	@$(BIN)/python -m bench.sockets

@@ -11,7 +11,6 @@ import gc
 import hashlib
 import os
 import platform
-import random
 import statistics
 import time
 from base64 import urlsafe_b64encode
@@ -61,9 +60,13 @@ def token_of(number: int) -> str:
     return urlsafe_b64encode(hashlib.sha256(f"bench {number}".encode()).digest()).rstrip(b"=").decode()
 
 
-def session_for(number: int, *, subject: str = "", expires_at: int | None = None) -> Session:
+_NOISE = os.urandom(1_001_200)  # stands for sealed tokens: nothing could make it smaller
+
+
+def session_for(number: int, *, subject: str = "") -> Session:
     """A session as a sign-in leaves it: claims, a ``sid``, and 1,200 bytes of sealed tokens. It began now."""
-    at = int(time.time())
+    now = int(time.time())
+    at = number * 64 % 1_000_000
     subject = subject or f"248289{number:08}"
     claims = {"sub": subject, "name": "Jane Doe", "email": "jane@example.com", "acct": 0}
     return Session(
@@ -72,14 +75,14 @@ def session_for(number: int, *, subject: str = "", expires_at: int | None = None
         subject=subject,
         claims=claims,
         sids=(f"sid-{number:032}",),
-        auth_time=at,
-        started_at=at,
-        renewed_at=at,
-        expires_at=at + 86_400 if expires_at is None else expires_at,
+        auth_time=now,
+        started_at=now,
+        renewed_at=now,
+        expires_at=now + 86_400,
         persistent=False,
         decision="answered_no",
         correlation_id=f"00000000-0000-4000-8000-{number:012}",
-        sealed=random.Random(number).randbytes(1_200),
+        sealed=_NOISE[at : at + 1_200],
     )
 
 
