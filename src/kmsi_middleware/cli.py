@@ -1,5 +1,5 @@
 """The command line: ``kmsi sign-ins``, ``kmsi sessions``, ``kmsi what-if``, ``kmsi policies check``,
-``kmsi policy-impact``, ``kmsi settings``, ``kmsi idp``.
+``kmsi policy-impact``, ``kmsi import-b2c``, ``kmsi settings``, ``kmsi idp``.
 
 Exit codes: 0 done, 1 it could not be done (a log that can't be read) or was found wanting (policies), 2 asked for
 wrongly. Bad input gets one line that says what would work, never a traceback.
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import policies_cli, sessions_cli
+from . import b2c_cli, policies_cli, sessions_cli
 from .command_line import TIMES, NotDone, WrongUse, check_period, instant, print_table, sign_in_log
 from .rules.sign_in_log import INTERRUPT, SUCCESS
 from .vocabulary.errors import KMSIError
@@ -79,6 +79,7 @@ def _parser(now: float) -> argparse.ArgumentParser:
 
     sessions_cli.add_commands(commands, _positive)
     policies_cli.add_commands(commands, moment)
+    b2c_cli.add_command(commands)
 
     settings = commands.add_parser("settings", help="list every setting: default, unit, environment, effect")
     settings.set_defaults(run=_settings)
