@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import Field
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kmsi_middleware.vocabulary import user_flows
 from kmsi_middleware.vocabulary.settings import default_text, described, environment_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -60,6 +61,20 @@ def test_nothing_is_documented_that_does_not_exist() -> None:
 
 def test_the_table_has_the_order_of_the_code() -> None:
     assert list(rows()) == [item.name for item in described()]
+
+
+def flow_default(item: Field[Any]) -> str:
+    return "none" if item.default in (None, MISSING) else f"`{str(item.default).lower()}`"
+
+
+def test_every_property_of_a_user_flow_is_documented() -> None:
+    section = PAGE.read_text(encoding="utf-8").partition("## User flows")[2].partition("## The table")[0]
+    lines = [cells(line) for line in section.splitlines() if line.startswith("|")]
+    assert lines[0] == ["property", "default", "unit", "effect", "source"]
+    assert lines[2:] == [
+        [f"`{item.name}`", flow_default(item), *(item.metadata[key] for key in ("unit", "effect", "source"))]
+        for item in user_flows.described()
+    ]
 
 
 def test_the_page_names_no_variable_that_does_not_exist() -> None:

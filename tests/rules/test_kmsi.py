@@ -40,6 +40,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "policy": {"decided": False},
     "option_off": {"settings": {"show_option_to_remain_signed_in": False}},
     "keeping_off": {"settings": {"keep_me_signed_in_days": 0}},
+    "asked_by_idp": {"settings": {"kmsi_asked_by": "idp"}},
     "guest": {"claims": {"acct": 1}},
     "high_risk": {"signals": {"risk": "high"}},
     "shared_device": {"signals": {"shared_device": True}},

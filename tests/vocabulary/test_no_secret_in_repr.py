@@ -81,6 +81,7 @@ SHOWN: dict[str, set[str]] = {
         "asked_for",
         "verified_max_age",
         "reported",
+        "user_flow",
     },
     "SignIn": {
         "issuer",
@@ -92,6 +93,7 @@ SHOWN: dict[str, set[str]] = {
         "missing",
         "asked_for",
         "verified_max_age",
+        "user_flow",
     },
     "SignInFacts": {"claims", "client_address", "user_agent"},  # about a person, and no secret
     "SignInSignals": {
@@ -120,7 +122,20 @@ SHOWN: dict[str, set[str]] = {
         "again",
         "second_factor",
         "forced",
+        "user_flow",
+        "then",
+        "came_from",
     },  # without its seed, the id alone opens nothing
+    "Turn": {"user_flow", "then", "page"},
+    "UserFlow": {
+        "authority",
+        "kind",
+        "session_lifetime_minutes",
+        "session_expiry",
+        "keep_me_signed_in_days",
+        "single_sign_on",
+        "require_id_token_on_logout",
+    },  # public, as the metadata
     "Verdict": {"outcome", "until", "persistent", "ask", "refusal", "judged_risk", "is_changed", "reported"},
 }
 # Settings have a test of their own (test_settings.py). Provider is public metadata. A Deployment is made of settings.

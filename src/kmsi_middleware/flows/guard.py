@@ -102,11 +102,7 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
             return (yield from _new_password(app, request, session, verdict.ask, now))
     if not request.websocket and not is_prefetch(request):
         yield from sessions.change(session, refused_at=int(now))
-    return (
-        yield from sign_in.begin(
-            app, request, now, _return_to(app, request), ask=verdict.ask, login_hint=sign_in.hint_of(session)
-        )
-    )
+    return (yield from sign_in.again(app, request, now, _return_to(app, request), verdict.ask, session))
 
 
 def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Reply]:
@@ -119,11 +115,7 @@ def _new_password(app: Deployment, request: Request, session: Session, ask: acce
         yield from sessions.change(session, password_change_demanded_at=int(now))
         return replies.redirect(url)
     if demanded_at is not None and session.started_at <= demanded_at:
-        return (
-            yield from sign_in.begin(
-                app, request, now, _return_to(app, request), ask=ask, login_hint=sign_in.hint_of(session)
-            )
-        )
+        return (yield from sign_in.again(app, request, now, _return_to(app, request), ask, session))
     title, message = replies.WHY["password_change_required"]
     return replies.error_page(
         app,

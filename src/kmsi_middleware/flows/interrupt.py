@@ -74,7 +74,7 @@ def show(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         "user_name": _user_name(sign_in),
         "action": f"{request.site.root}{app.prefix}/kmsi",
         "ticket": text,
-        "days": app.settings.keep_me_signed_in_days,
+        "days": app.settings_of(sign_in.user_flow).keep_me_signed_in_days,
     }
     return replies.page(200, Page("kmsi.html", context, form_action=("'self'", *provider_origins)))
 

@@ -31,10 +31,11 @@ def me(app: Deployment, request: Request, now: float) -> Flow[Reply]:
 
 def described(app: Deployment, session: Session, now: float) -> dict[str, Any]:
     """The session as its owner may see it. Instants in seconds since 1970, ``expires_in`` in seconds."""
+    settings = app.settings_of(session.user_flow)
     expires_at = min(
         session.expires_at,
         promised_end(
-            app.settings,
+            settings,
             persistent=session.persistent,
             started_at=session.started_at,
             renewed_at=session.renewed_at,
@@ -48,11 +49,11 @@ def described(app: Deployment, session: Session, now: float) -> dict[str, Any]:
             "claims": dict(session.claims),
         },
         "session": {
-            "persistent": session.persistent and app.settings.keep_me_signed_in_days > 0,
+            "persistent": session.persistent and settings.keep_me_signed_in_days > 0,
             "signed_in_at": session.started_at,
             "auth_time": session.auth_time,
             "expires_at": expires_at,
             "expires_in": max(0, expires_at - int(now)),
-            "expiry": app.settings.session_expiry,
+            "expiry": settings.session_expiry,
         },
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..rules import cookies, lifetimes
 from ..rules.app_data import merged
+from ..rules.oidc.discovery import tenant_issuer
 from ..rules.seals import encode, key_of, open_under, seal_under
 from ..rules.sign_in_log import LONGEST_USER_AGENT, clean_text
 from ..vocabulary.effects import CreateSession, EndSession, Flow, GetCountry, LoadSession, SaveSession
@@ -50,7 +51,7 @@ def _one(app: Deployment, request: Request, token: str, now: float, *, extend: b
             return Found()
         if not isinstance(stored, Session):
             return Found(ended=stored.reason)
-        match lifetimes.judge(stored, app.settings, now):
+        match lifetimes.judge(stored, app.settings_of(stored.user_flow), now):
             case lifetimes.Over(reason=reason):
                 return Found(ended=reason)
             case lifetimes.Good(until=until):
@@ -87,6 +88,7 @@ class SignIn:
     correlation_id: str
     begun_at: int = 0
     """When the browser was sent to the issuer."""
+    user_flow: str = ""
     second_factor_at: int | None = None
     signals: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the app's hook said, as :meth:`SignInSignals.known` has it."""
@@ -111,6 +113,7 @@ class SignIn:
             "return_to": self.return_to,
             "correlation_id": self.correlation_id,
             "begun_at": self.begun_at,
+            "user_flow": self.user_flow,
             "second_factor_at": self.second_factor_at,
             "signals": dict(self.signals),
             "asked_for": self.asked_for,
@@ -122,6 +125,11 @@ class SignIn:
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> SignIn:
         return cls(**{**payload, "sids": tuple(payload["sids"]), "missing": tuple(payload["missing"])})
+
+
+def is_same_person(one: SignIn | Session, other: SignIn | Session) -> bool:
+    """Whether two sign-ins are of one person, through whatever user flow."""
+    return one.subject == other.subject and tenant_issuer(one.issuer) == tenant_issuer(other.issuer)
 
 
 def prospective(sign_in: SignIn, now: float) -> Session:
@@ -139,6 +147,7 @@ def prospective(sign_in: SignIn, now: float) -> Session:
         asked_for=sign_in.asked_for,
         verified_max_age=sign_in.verified_max_age,
         begun_at=sign_in.begun_at,
+        user_flow=sign_in.user_flow,
         started_at=at,
         renewed_at=at,
         expires_at=at,
@@ -164,11 +173,12 @@ def start(
     """
     token = token or encode(app.dice(32))
     at = int(now)
-    persistent = persistent and app.settings.keep_me_signed_in_days > 0  # a question may outlast the setting
+    settings = app.settings_of(sign_in.user_flow)
+    persistent = persistent and settings.keep_me_signed_in_days > 0  # a question may outlast the setting
     session = replace(
         prospective(sign_in, now),
         key=key_of(token),
-        expires_at=lifetimes.promised_end(app.settings, persistent=persistent, started_at=at, renewed_at=at),
+        expires_at=lifetimes.promised_end(settings, persistent=persistent, started_at=at, renewed_at=at),
         persistent=persistent,
         decision=decision,
         user_agent=clean_text(request.header("user-agent"), LONGEST_USER_AGENT),
@@ -182,8 +192,8 @@ def start(
         if not isinstance(old, Session) or old.key == session.key:
             continue
         older.append(old)
-        over = isinstance(lifetimes.judge(old, app.settings, now), lifetimes.Over)
-        if not over and (old.issuer, old.subject) == (session.issuer, session.subject):
+        over = isinstance(lifetimes.judge(old, app.settings_of(old.user_flow), now), lifetimes.Over)
+        if not over and is_same_person(old, session):
             sids = dict.fromkeys((*old.sids, *session.sids))
             session = replace(
                 session,

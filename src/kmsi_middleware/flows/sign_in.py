@@ -30,7 +30,7 @@ from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
 from ..vocabulary.signals import SignInFacts, SignInSignals
-from . import access, forms, fresh, interrupt, log, replies, sessions
+from . import access, forms, fresh, interrupt, log, replies, sessions, user_flows
 from .deployment import Deployment
 
 PROMPTS = frozenset({"login", "consent", "select_account", "create", "none"})
@@ -46,10 +46,15 @@ def begin(
     prompt: str = "",
     login_hint: str = "",
     ask: access.Ask | None = None,
+    user_flow: str = "",
+    then: str = "",
+    named: bool = False,
 ) -> Flow[Reply]:
-    """Send the browser to the issuer. ``ask``: for what a policy wants."""
+    """Send the browser to the issuer. ``ask``: for what a policy wants. ``user_flow``: through that flow, ``named`` if
+    it was asked for although, or because, there may be a session; ``then`` follows it."""
     ask = ask or access.Ask()
-    prompt = prompt or ask.prompt
+    user_flow = user_flow or app.settings.user_flows.default
+    prompt = prompt or ask.prompt or user_flows.prompt(app, user_flow)
     transaction, secrets = authorization.new_transaction(
         return_to,
         now,
@@ -58,11 +63,14 @@ def begin(
         max_age=ask.max_age,
         context=ask.context,
         second_factor=ask.second_factor,
-        forced=ask != access.Ask(),
+        forced=named or ask != access.Ask(),
         again=ask.again,
+        user_flow=user_flow,
+        then=then,
+        came_from=user_flows.came_from(app, request),
     )
     try:
-        provider: Provider = yield GetProvider(request.site.issuer)
+        provider: Provider = yield GetProvider(app.authority(request.site, user_flow))
     except (ProtocolError, ProviderUnavailable) as error:
         # While the issuer is away this happens to everybody who comes, so not all of it is written down.
         if (yield CountUnmatched("provider", request.client_address)):
@@ -105,6 +113,14 @@ def _redirect_uri(app: Deployment, request: Request) -> str:
     return request.site.url(f"{app.prefix}/callback")
 
 
+def again(
+    app: Deployment, request: Request, now: float, return_to: str, ask: access.Ask, session: Session
+) -> Flow[Reply]:
+    """The same for who has a session, and needs a fresher sign-in."""
+    through, hint = user_flows.of_session(app, session), hint_of(session)
+    return (yield from begin(app, request, now, return_to, ask=ask, login_hint=hint, user_flow=through))
+
+
 def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``GET /.auth/login``: start a sign-in, or go to the page where there is a session and nothing else is asked."""
     query = forms.query(request)
@@ -117,13 +133,19 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         raise Refused("bad_prompt", f"prompt can be {', '.join(sorted(PROMPTS))}")
     if kind_of(request) is not Kind.NAVIGATION:
         return replies.signed_out_answer(app, request, None)
+    user_flow = user_flows.asked_for(app, query)
     # Another site's link may start a sign-in, but not replace the session that there is.
-    if not prompt or request.header("sec-fetch-site").lower() == "cross-site":
+    is_cross_site = request.header("sec-fetch-site").lower() == "cross-site"
+    if not prompt or is_cross_site:
         found = yield from sessions.find(app, request, now)
-        if found.session is not None:
+        if found.session is not None and (is_cross_site or user_flows.is_done(app, found.session, user_flow)):
             return replies.redirect(target, cookies=found.set_cookies)
         prompt = prompt or prompt_after(found.ended)
-    return (yield from begin(app, request, now, target, prompt=prompt, login_hint=query.get("login_hint", "")[:320]))
+    hint = query.get("login_hint", "")[:320]
+    named = bool(user_flow)
+    return (
+        yield from begin(app, request, now, target, prompt=prompt, login_hint=hint, user_flow=user_flow, named=named)
+    )
 
 
 def _asked(app: Deployment, request: Request, now: float, query: dict[str, str]) -> Flow[Reply]:
@@ -134,8 +156,9 @@ def _asked(app: Deployment, request: Request, now: float, query: dict[str, str])
         raise Refused("bad_ask", "this link is too old, or not to be followed like this", retry=True)
     ask = access.Ask(kept["m"], kept["c"], kept["p"], kept["s"])
     found = yield from sessions.find(app, request, now, extend=False)
-    hint = hint_of(found.session) if found.session is not None else ""
-    return (yield from begin(app, request, now, target, ask=ask, login_hint=hint))
+    if found.session is None:
+        return (yield from begin(app, request, now, target, ask=ask))
+    return (yield from again(app, request, now, target, ask, found.session))
 
 
 def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -187,12 +210,53 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         yield CountUnmatched("callback", request.client_address)
         return _failed(app, request, now, transaction, Refused("sign_in_used", "this sign-in was already completed"))
     try:
+        user_flows.check_known(app, transaction)
+        if user_flows.is_reset(app, transaction):
+            return (yield from _after_reset(app, request, now, transaction, parameters, found))
         return (yield from _complete(app, request, now, transaction, secrets, parameters, session))
     except (Refused, Unavailable) as error:
-        # Who starts sign-ins only to let them fail must not fill the log with it.
+        # Who starts sign-ins only to let them fail must not fill the log with it, nor be led round in a circle.
         if (yield CountUnmatched("failed sign-in", request.client_address)):
             yield log.failure(app, request, now, transaction.correlation_id, error)
+            turn = user_flows.turn(app, request, transaction, error, signed_in=session is not None)
+            if turn is not None:
+                return (yield from _turned(app, request, now, transaction, turn))
         return _failed(app, request, now, transaction, error)
+
+
+def _turned(
+    app: Deployment, request: Request, now: float, transaction: Transaction, turn: user_flows.Turn
+) -> Flow[Reply]:
+    gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+    if not turn.user_flow:
+        return replies.redirect(turn.page, cookies=(gone,))
+    reply: Reply = yield from begin(
+        app, request, now, transaction.return_to, user_flow=turn.user_flow, then=turn.then, named=transaction.forced
+    )
+    return replace(reply, headers=(*reply.headers, *cookies.as_headers((gone,))))
+
+
+def _after_reset(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    parameters: dict[str, Any],
+    found: sessions.Found,
+) -> Flow[Reply]:
+    """The password is a new one. Who is signed in goes back, not persistently any more, because a reset keeps nobody
+    signed in; everybody else signs in with it. Its code gives nothing, so it is not redeemed."""
+    provider: Provider = yield GetProvider(app.authority(request.site, transaction.user_flow))
+    authorization.check_response(parameters, provider, request.site)
+    session = found.session
+    if session is None:
+        sign_in = user_flows.Turn(transaction.then or app.settings.user_flows.default)
+        return (yield from _turned(app, request, now, transaction, sign_in))
+    set_cookies = [cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)]
+    if session.persistent:
+        session = yield from sessions.change(session, persistent=False)
+        set_cookies.append(sessions.session_cookie(request, found.token, session, now))
+    return replies.redirect(transaction.return_to, cookies=set_cookies)
 
 
 def _complete(
@@ -210,15 +274,17 @@ def _complete(
     if verdict.refusal is not None:
         return (yield from _turned_away(app, request, now, transaction, sign_in, verdict.refusal))
     if verdict.ask is not None:
-        return (yield from begin(app, request, now, transaction.return_to, ask=verdict.ask))
+        return (
+            yield from begin(app, request, now, transaction.return_to, ask=verdict.ask, user_flow=transaction.user_flow)
+        )
     situation = kmsi.Situation(
-        settings=app.settings,
+        settings=app.settings_of(transaction.user_flow),
         claims=sign_in.claims,
         signals=signals,
         started_at=transaction.started_at,
         prompt=transaction.prompt,
         decided=verdict.decided,
-        previous=live.persistent if transaction.forced and live and _is_same(live, sign_in) else None,
+        previous=live.persistent if transaction.forced and live and sessions.is_same_person(live, sign_in) else None,
         remembered=interrupt.remembered_answer(app, request, now, sign_in),
     )
     decision = kmsi.decide(situation)
@@ -273,10 +339,6 @@ def _turned_away(
     return _failed(app, request, now, transaction, error)
 
 
-def _is_same(session: Session, sign_in: sessions.SignIn) -> bool:
-    return (session.issuer, session.subject) == (sign_in.issuer, sign_in.subject)
-
-
 def hint_of(session: Session) -> str:
     """What names the person to the issuer, so that it asks no stranger (OpenID Connect Core 1.0 §3.1.2.1)."""
     for claim in ("login_hint", "preferred_username", "email"):
@@ -314,7 +376,7 @@ def _redeem(
     parameters: dict[str, Any],
 ) -> Flow[tuple[sessions.SignIn, SignInSignals]]:
     """From the response's parameters to a checked sign-in, and what the app knows about it."""
-    provider: Provider = yield GetProvider(request.site.issuer)
+    provider: Provider = yield GetProvider(app.authority(request.site, transaction.user_flow))
     code = authorization.check_response(parameters, provider, request.site)
     answer = yield Fetch(
         tokens.token_request(
@@ -338,6 +400,8 @@ def _redeem(
         access_token=given.access_token,
         algorithm=id_token.algorithm_of(given.id_token),
     )
+    if transaction.user_flow:
+        id_token.check_user_flow(claims, transaction.user_flow)
     facts = SignInFacts(claims, request.client_address, request.header("user-agent"))
     signals: SignInSignals = yield AskSignals(facts)
     kept = {"id_token": given.id_token, "access_token": given.access_token, "refresh_token": given.refresh_token}
@@ -350,6 +414,7 @@ def _redeem(
         return_to=transaction.return_to,
         correlation_id=transaction.correlation_id,
         begun_at=transaction.started_at,
+        user_flow=transaction.user_flow,
         second_factor_at=known.second_factor_at(claims, signals, id_token.auth_time_of(claims) or int(now)),
         signals=signals.known(),
     )

@@ -92,8 +92,10 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
         *interrupt.forget_yes(app, request, now),
     )
     still, url = "", None
+    user_flow = session.user_flow if session is not None else app.settings.user_flows.default
+    flow = app.settings.user_flows.get(user_flow)
     try:
-        provider: Provider = yield GetProvider(request.site.issuer)
+        provider: Provider = yield GetProvider(app.authority(request.site, user_flow))
     except (ProviderUnavailable, ProtocolError):
         still = "unreachable"
     else:
@@ -106,6 +108,8 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
             state=app.seals.seal("signed_out", {"to": target, "still": ""}, now),
         )
         still = "no_end_session" if url is None else ""
+        if flow is not None and flow.require_id_token_on_logout and not id_token:
+            url, still = None, "id_token_required"
     if url is None:
         state = app.seals.seal("signed_out", {"to": target, "still": still}, now)
         url = f"{request.site.root}{app.prefix}/logged-out?state={state}"
@@ -133,6 +137,10 @@ def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         "no_end_session": [
             f"You are still signed in at {host}, which offers no way to sign out from here. On a shared computer, "
             "sign out there too, or close the browser."
+        ],
+        "id_token_required": [
+            f"You may still be signed in at {host}: your session here was over before, and {host} signs nobody out "
+            "without what was kept in it. On a shared computer, sign out there too, or close the browser."
         ],
         "unreachable": [
             f"{host} did not answer, so you may still be signed in there. On a shared computer, sign out there too."

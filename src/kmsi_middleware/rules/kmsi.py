@@ -98,6 +98,7 @@ TABLE: tuple[_Row, ...] = (
     ("policy", lambda s: s.decided is not None, lambda s: bool(s.decided)),
     ("option_off", lambda s: not (s.settings.show_option_to_remain_signed_in), lambda _: False),
     ("keeping_off", lambda s: s.settings.keep_me_signed_in_days == 0, lambda _: False),
+    ("asked_by_idp", lambda s: s.settings.kmsi_asked_by == "idp", lambda _: False),
     ("guest", _is_guest, lambda _: False),
     ("high_risk", lambda s: s.signals.risk == "high", lambda _: False),
     ("shared_device", lambda s: s.signals.shared_device is True, lambda _: False),

@@ -70,6 +70,8 @@ class Session:
     """When a navigation was last answered by a sign-in that fell due."""
     password_change_demanded_at: int | None = None
     """When the person was sent to change the password."""
+    user_flow: str = ""
+    """The user flow that the person came through; ``""`` where the app has none."""
     user_agent: str = field(default="", repr=False)
     """What the browser called itself at the sign-in, bounded."""
     address: str = field(default="", repr=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,6 +19,7 @@ from .errors import SettingsError
 from .session import Session
 from .settings_checks import check_each, check_together
 from .signals import SignInFacts, SignInSignals
+from .user_flows import UserFlows, read_user_flows
 
 ENVIRONMENT_PREFIX = "KMSI_"
 DAY = 86_400
@@ -39,12 +40,20 @@ class Texts(dict[str, str]):
 
 
 def _setting(
-    default: Any, *, unit: str, effect: str, source: str, environment: bool = True, secret: bool = False
+    default: Any,
+    *,
+    unit: str,
+    effect: str,
+    source: str,
+    environment: bool = True,
+    secret: bool = False,
+    read: Callable[[Any], Any] | None = None,
 ) -> Any:
+    told = {"unit": unit, "effect": effect, "source": source, "environment": environment, "secret": secret}
     return field(
-        default=Texts() if default == {} else default,
+        default=Texts() if default == {} and read is None else default,
         repr=not secret,
-        metadata={"unit": unit, "effect": effect, "source": source, "environment": environment, "secret": secret},
+        metadata=told | {"read": read},
     )
 
 
@@ -59,7 +68,7 @@ class Settings:
         "",
         unit="URL, or `embedded`",
         effect="The OpenID provider that signs people in. `embedded` serves a provider for development "
-        "from the app itself, on loopback only. Required.",
+        "from the app itself, on loopback only. Required, except with `user_flows`.",
         source="OpenID Connect Discovery 1.0 §3",
     )
     client_id: str = _setting(
@@ -207,6 +216,21 @@ class Settings:
         "counts as the answer Yes here.",
         source="Seed “authentication session management”: persistent sessions of AD FS are complied with",
     )
+    kmsi_asked_by: Literal["app", "idp"] = _setting(
+        "app",
+        unit="name",
+        effect="Who asks “Stay signed in?”: this app, or the issuer on its own page, whose tokens do not tell the "
+        "answer. With `idp` the session here is never persistent, and renewed silently while the issuer's lasts.",
+        source="Azure AD B2C: Enable Keep me signed in",
+    )
+    user_flows: UserFlows = _setting(
+        UserFlows(),
+        unit="mapping of names to properties; a text: JSON",
+        effect="Azure AD B2C's user flows or policies, each with its own authority and session behavior: see below. "
+        "The first that signs in is the one that sign-ins go through; `/.auth/login?user_flow=…` names another.",
+        source="Seed “session behavior”: User flows",
+        read=read_user_flows,
+    )
     sign_in_signals: SignInSignalsHook | None = _setting(
         None,
         unit="function, sync or async",
@@ -340,6 +364,8 @@ class Settings:
         for item in fields(self):
             if item.name in self._given:  # type: ignore[attr-defined]
                 object.__setattr__(self, item.name, _coerced(item, getattr(self, item.name)))
+        if self.user_flows and not self.issuer:
+            object.__setattr__(self, "issuer", self.user_flows[self.user_flows.default].authority)
         check_each(self)
         if self.base_url is not None:
             object.__setattr__(self, "base_url", as_browsers_say(self.base_url))
@@ -382,6 +408,17 @@ class Settings:
         if only is None:
             check_together(whole)
         return whole
+
+    def through(self, user_flow: str) -> Settings:
+        """The settings as a user flow has them: what it says of its sessions goes before what the app says."""
+        flow = self.user_flows[user_flow]
+        minutes, days = flow.session_lifetime_minutes, flow.keep_me_signed_in_days
+        return replace(
+            self,
+            session_lifetime=self.session_lifetime if minutes is None else minutes * 60,
+            session_expiry=flow.session_expiry or self.session_expiry,
+            keep_me_signed_in_days=0 if flow.keeps_nobody else self.keep_me_signed_in_days if days is None else days,
+        )
 
     @property
     def embedded(self) -> bool:
@@ -433,6 +470,8 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 def _coerced(item: Field[Any], value: Any) -> Any:
     """One value in the type of its field, from Python or from the environment's text."""
     kind = str(item.type)
+    if item.metadata["read"] is not None:
+        return item.metadata["read"](value)
     if kind.startswith("tuple"):
         if isinstance(value, str):
             return tuple(part for part in re.split(r"[\s,]+", value) if part)

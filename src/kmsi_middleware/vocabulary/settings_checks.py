@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .addresses import EMBEDDED, is_loopback_host, is_origin, is_shared_issuer, without_password
 from .errors import SettingsError
+from .user_flows import place
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -44,10 +45,10 @@ def check_each(settings: Settings) -> None:
     for name, (low, high, unit) in _RANGES.items():
         if not low <= getattr(settings, name) <= high:
             raise SettingsError(name, getattr(settings, name), f"give {low:,} to {high:,} {unit}")
+    for name, flow in settings.user_flows.items():  # first, because the issuer is one of them
+        _issuer(place(name, "authority"), flow.authority)
     if settings.issuer and settings.issuer != EMBEDDED:
-        parts = _url("issuer", settings.issuer)
-        if parts.query or parts.fragment:
-            raise SettingsError("issuer", settings.issuer, "an issuer has no query and no fragment")
+        _issuer("issuer", settings.issuer)
     if "openid" not in settings.scope.split():
         raise SettingsError("scope", settings.scope, "it must contain openid, else there is no sign-in")
     for name in settings.id_token_algorithms:
@@ -118,6 +119,7 @@ def check_together(settings: Settings) -> None:
         raise SettingsError(
             "issuer", "", "name your provider, as https://login.example.com, or embedded for development"
         )
+    _check_user_flows(settings)
     base = settings.base
     if base is not None and base.scheme != "https" and not is_loopback_host(base.hostname or ""):
         raise SettingsError("base_url", settings.base_url, "outside loopback it must be https")
@@ -151,6 +153,23 @@ def check_together(settings: Settings) -> None:
         )
 
 
+def _check_user_flows(settings: Settings) -> None:
+    flows = settings.user_flows
+    if flows and settings.embedded:
+        raise SettingsError("user_flows", list(flows), "the embedded provider has none: leave them out, or the issuer")
+    if flows and settings.issuer != flows[flows.default].authority:
+        problem = f"leave it out: with user_flows, sign-ins go to the authority of {flows.default}"
+        raise SettingsError("issuer", settings.issuer, problem)
+
+
+def _issuer(name: str, value: str) -> None:
+    parts = _url(name, value)
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
+        raise SettingsError(name, value, "outside loopback it must be https")
+    if parts.query or parts.fragment:
+        raise SettingsError(name, value, "an issuer has no query and no fragment")
+
+
 def _url(name: str, value: str) -> SplitResult:
     problem = "give a whole URL, as https://login.example.com"
     try:
@@ -161,8 +180,6 @@ def _url(name: str, value: str) -> SplitResult:
     # No user, no password, and nothing that would break out of a Content-Security-Policy.
     if not is_origin(f"{parts.scheme}://{parts.netloc}") or re.search(r"[\s\\]", value):
         raise SettingsError(name, without_password(value), problem)
-    if name == "issuer" and parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
-        raise SettingsError(name, value, "outside loopback it must be https")
     return parts
 
 

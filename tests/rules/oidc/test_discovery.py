@@ -14,6 +14,7 @@ from kmsi_middleware.rules.oidc.discovery import (
     is_acceptable_url,
     json_object,
     origin_of,
+    tenant_issuer,
 )
 from kmsi_middleware.vocabulary.addresses import is_origin
 from kmsi_middleware.vocabulary.errors import ProtocolError, ProviderUnavailable
@@ -38,6 +39,68 @@ def answer(document: Any, status: int = 200) -> HttpResponse:
 def changed(**members: Any) -> HttpResponse:
     """The document with some members changed; ``...`` leaves one out."""
     return answer({name: value for name, value in (DOCUMENT | members).items() if value is not ...})
+
+
+B2C = "https://contoso.b2clogin.com"
+POLICY = f"{B2C}/contoso.onmicrosoft.com/B2C_1_susi/v2.0"
+ID = "775527ff-9a37-4307-8b3d-cc311f58d925"
+
+
+@pytest.mark.parametrize(
+    ("configured", "named"),
+    [
+        (POLICY, f"{B2C}/{ID}/v2.0/"),
+        (f"{POLICY}/", f"{B2C}/{ID}/v2.0/"),
+        (POLICY, f"{B2C}/{ID}/v2.0"),
+        (POLICY, f"{B2C}/tfp/{ID}/b2c_1_susi/v2.0/"),
+        (f"{B2C}/tfp/contoso.onmicrosoft.com/B2C_1_susi/v2.0", f"{B2C}/tfp/{ID}/B2C_1_susi/v2.0/"),
+        (f"{B2C}/tfp/contoso.onmicrosoft.com/B2C_1_susi/v2.0", f"{B2C}/{ID}/v2.0/"),
+        (f"{B2C}/{ID}/B2C_1_susi/v2.0", f"{B2C}/{ID.upper()}/v2.0/"),
+        (f"{B2C}/a/b/contoso/B2C_1A_susi/v2.0", f"{B2C}/a/b/{ID}/v2.0/"),
+        (POLICY, POLICY),
+    ],
+)
+def test_a_policy_of_b2c_names_the_issuer_of_its_tenant(configured: str, named: str) -> None:
+    assert check_discovery(changed(issuer=named), configured).issuer == named
+
+
+@pytest.mark.parametrize(
+    ("configured", "named"),
+    [
+        (POLICY, f"{B2C}/contoso.onmicrosoft.com/v2.0/"),
+        (POLICY, f"{B2C}/tfp/{ID}/b2c_1_other/v2.0/"),
+        (POLICY, f"{B2C}/tfp/{ID}/v2.0/"),
+        (POLICY, f"{B2C}/{ID}/b2c_1_susi/v2.0/"),
+        (POLICY, f"https://fabrikam.b2clogin.com/{ID}/v2.0/"),
+        (POLICY, f"{B2C}.evil.example/{ID}/v2.0/"),
+        (POLICY, f"{B2C}/a/{ID}/v2.0/"),
+        (POLICY, f"{B2C}/{ID}/v2.0/x"),
+        (POLICY, [f"{B2C}/{ID}/v2.0/"]),
+        (f"{B2C}/{ID}/B2C_1_susi/v2.0", f"{B2C}/{ID[::-1]}/v2.0/"),
+        (f"{B2C}/{ID}/B2C_1_susi/v2.0", f"{B2C}/00000000-0000-0000-0000-000000000000/v2.0/"),
+        (f"{B2C}/contoso.onmicrosoft.com/other/v2.0", f"{B2C}/{ID}/v2.0/"),
+        (f"{B2C}/B2C_1_susi/v2.0", f"https:/{ID}/v2.0/"),
+        (f"{B2C}/B2C_1_susi/v2.0", f"https://{ID}/v2.0/"),
+    ],
+)
+def test_no_other_issuer_is_that_of_a_policy(configured: str, named: object) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        check_discovery(changed(issuer=named), configured)
+    assert caught.value.code == "issuer_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "of_tenant"),
+    [
+        (f"{B2C}/tfp/{ID}/b2c_1_susi/v2.0/", f"{B2C}/{ID}/v2.0/"),
+        (f"{B2C}/tfp/{ID}/B2C_1A_edit/v2.0", f"{B2C}/{ID}/v2.0"),
+        (f"{B2C}/{ID}/v2.0/", f"{B2C}/{ID}/v2.0/"),
+        (f"{B2C}/tfp/{ID}/other/v2.0/", f"{B2C}/tfp/{ID}/other/v2.0/"),
+        (ISSUER, ISSUER),
+    ],
+)
+def test_the_issuer_of_a_tenant_has_no_policy_in_it(issuer: str, of_tenant: str) -> None:
+    assert tenant_issuer(issuer) == of_tenant
 
 
 @pytest.mark.parametrize(

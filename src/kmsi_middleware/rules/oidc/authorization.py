@@ -45,6 +45,12 @@ class Transaction:
     """Whether it was begun although, or because, there is a session."""
     again: bool = False
     """Whether this attempt follows one whose answer did not do."""
+    user_flow: str = ""
+    """The user flow that it goes through."""
+    then: str = ""
+    """The user flow that follows it."""
+    came_from: str = ""
+    """The page that the person was on, where that is known."""
 
     @property
     def is_forced(self) -> bool:
@@ -96,10 +102,24 @@ def new_transaction(
     second_factor: bool = False,
     forced: bool = False,
     again: bool = False,
+    user_flow: str = "",
+    then: str = "",
+    came_from: str = "",
 ) -> tuple[Transaction, Secrets]:
     """A fresh attempt and its secrets."""
     transaction = Transaction(
-        encode(dice(16)), return_to, int(now), prompt, max_age, context, second_factor, forced, again
+        encode(dice(16)),
+        return_to,
+        int(now),
+        prompt,
+        max_age,
+        context,
+        second_factor,
+        forced,
+        again,
+        user_flow,
+        then,
+        came_from,
     )
     return transaction, Secrets(encode(dice(16)))
 
@@ -116,6 +136,9 @@ def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
         "s": transaction.second_factor,
         "f": transaction.forced,
         "a": transaction.again,
+        "u": transaction.user_flow,
+        "n": transaction.then,
+        "b": transaction.came_from,
     }
     return seals.seal("state", payload, now)
 
@@ -125,7 +148,7 @@ def opened_state(state: str, seals: Seals, now: float) -> Transaction | None:
     payload = seals.open("state", state, within=TRANSACTION_SECONDS, now=now)
     if payload is None:
         return None
-    return Transaction(*(payload[name] for name in "irtpmcsfa"))
+    return Transaction(*(payload[name] for name in "irtpmcsfaunb"))
 
 
 def authorization_url(

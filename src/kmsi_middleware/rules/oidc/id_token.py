@@ -27,6 +27,7 @@ __all__ = [
     "algorithm_of",
     "auth_time_of",
     "check_claims",
+    "check_user_flow",
     "sids_of",
     "verified_claims",
 ]
@@ -71,6 +72,16 @@ def check_claims(
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
         raise KIND.refuse("nonce", "belongs to another sign-in")
     _check_at_hash(claims, access_token, algorithm)
+
+
+def check_user_flow(claims: Mapping[str, Any], user_flow: str) -> None:
+    """Azure AD B2C: that the token comes from the user flow that was asked for; its name is in ``tfp`` or ``acr``.
+    Raises :class:`ProtocolError`."""
+    ran = claims.get("tfp", claims.get("acr"))
+    if not isinstance(ran, str):
+        raise KIND.refuse("user_flow", "does not name its user flow, in tfp or acr")
+    if ran.casefold() != user_flow.casefold():
+        raise KIND.refuse("user_flow", "comes from another user flow than the one that was asked for")
 
 
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
