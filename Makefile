@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test conformance lint bench bench-scale bench-sockets soak clean
+.PHONY: demo test conformance lint bench bench-scale bench-sockets soak fuzz clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -45,6 +45,9 @@ bench-sockets: .venv/.bench
 
 soak: .venv/.test
 	@$(BIN)/python -m bench.soak
+
+fuzz: .venv/.test
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
 	rm -rf .venv .demo .kmsi .pytest_cache .mypy_cache .ruff_cache .hypothesis

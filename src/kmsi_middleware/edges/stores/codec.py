@@ -40,7 +40,10 @@ def encode(session: Session) -> Row:
 def decode(key: bytes, row: Sequence[Any]) -> Session:
     """The session of a row. Raises ``ValueError`` or ``TypeError`` for a row that :func:`encode` did not make."""
     version, issuer, subject, sids, expires_at, data, sealed, body = row
-    rest = json.loads(body)
+    try:
+        rest, names = json.loads(body), json.loads(sids)
+    except RecursionError as error:
+        raise ValueError("the row is nested too deeply") from error
     if not isinstance(rest, dict):
         raise TypeError("the body is no object")
     rest["reported"] = tuple(rest.get("reported", ()))
@@ -49,7 +52,7 @@ def decode(key: bytes, row: Sequence[Any]) -> Session:
         version=version,
         issuer=issuer,
         subject=subject,
-        sids=tuple(json.loads(sids)) if sids != "[]" else (),
+        sids=tuple(names),
         expires_at=expires_at,
         data=data,
         sealed=sealed,
