@@ -135,6 +135,8 @@ def welcome(demo: Demo) -> str:
         "     her password, until an hour has passed; unlocking helps again once four hours have.",
         f" 12  .venv/bin/kmsi sign-ins --store sqlite:{shown}/starlette-app/sessions.sqlite3",
         "     lists the sign-ins. Leave “Stay signed in?” unanswered, and ten minutes later --abandoned lists it.",
+        f" 13  {demo.issuer}/users, in whatever browser: press “Sign out” for mia. Both apps are out, told by",
+        "     the provider itself (back channel), without a frame.",
         "",
     ]
     if ahead := added(demo.clock):

@@ -52,6 +52,8 @@ def go_round(demo: Demo) -> bool:
         for policy in json.loads(_kmsi(demo, "policy-impact", "--json"))["policies"]
     }
     expect("and its impact says whom it would have", blocked["Block sign-ins of high risk"] == 1, blocked)
+    with Browser(demo.address) as browser, Browser(demo.address) as elsewhere:
+        _ended_at_the_provider(demo, browser, elsewhere, expect)
     with Browser(demo.address) as browser:
         _policies(demo, browser, expect)
     with Browser(demo.address) as laptop:
@@ -96,6 +98,27 @@ def _whole_round(demo: Demo, browser: Browser, expect: Callable[..., None]) -> N
     expect("and sends to the provider, which asks for the password", SIGN_IN in page.text, page.url)
     page = browser.visit(notebook)
     expect("as does the Notebook", SIGN_IN in page.text, page.url)
+
+
+def _ended_at_the_provider(demo: Demo, browser: Browser, elsewhere: Browser, expect: Callable[..., None]) -> None:
+    apps = (demo.starlette_url, demo.flask_url)
+    for app in apps:
+        browser.sign_in(f"{app}/", user="gus", answer="")
+    users = f"{demo.issuer}/users"
+    elsewhere.http.post(users, data={"user": "gus", "event": "sign_out"}, headers={"origin": demo.issuer})
+    for app in apps:
+        out = _is_signed_out(browser, f"{app}/.auth/me")
+        expect(f"signed out by somebody at the provider, out of {app} by back channel", out)
+
+
+def _is_signed_out(browser: Browser, me: str) -> bool:
+    """Soon: the provider tells the apps after it has answered."""
+    for _ in range(100):
+        answer = browser.http.get(me)
+        if answer.status_code == 401:
+            return bool(answer.json()["code"] == "signed_out")
+        time.sleep(0.05)
+    return False
 
 
 def _policies(demo: Demo, browser: Browser, expect: Callable[..., None]) -> None:

@@ -94,10 +94,14 @@ class Server:
 
 
 class Demo:
-    """The three servers, and what they need on disk. Use as a context manager: it stops them at its end."""
+    """The three servers, and what they need on disk. Use as a context manager: it stops them at its end.
 
-    def __init__(self, folder: Path, address: str, ports: dict[str, int]) -> None:
+    ``back_channel``: whether the provider tells the apps of a sign-out by logout tokens too, beside the frames.
+    """
+
+    def __init__(self, folder: Path, address: str, ports: dict[str, int], *, back_channel: bool = True) -> None:
         self.folder, self.address, self.clock = folder, address, folder / "clock"
+        self._back_channel = back_channel
         host = f"[{address}]" if ":" in address else address
         self.issuer = f"http://{host}:{ports['IDP_PORT']}"
         self.starlette_url = f"http://localhost:{ports['STARLETTE_PORT']}"
@@ -183,7 +187,8 @@ class Demo:
                 f'name = "{name}"',
                 f'redirect_uris = ["{url}/.auth/callback"]',
                 f'post_logout_redirect_uris = ["{url}/.auth/logged-out"]',
-                f'frontchannel_logout_uri = "{url}/.auth/frontchannel-logout"\n',
+                f'frontchannel_logout_uri = "{url}/.auth/frontchannel-logout"',
+                f'backchannel_logout_uri = "{url}/.auth/backchannel-logout"' if self._back_channel else "",
             ]
         path = self.folder / "idp.toml"
         path.touch(mode=0o600)

@@ -176,6 +176,7 @@ def _embedded(settings: Settings, folder: Path | None, clock: Clock) -> Embedded
         redirect_uris=("../callback",),
         post_logout_redirect_uris=("../logged-out",),
         frontchannel_logout_uri="../frontchannel-logout",
+        backchannel_logout_uri="../backchannel-logout",
     )
     kept = folder or Path(tempfile.mkdtemp(prefix="kmsi-idp-"))
     return EmbeddedIdP(config.with_app(here), folder=kept, clock=clock)

@@ -23,14 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The provider and both apps, as ``make demo`` starts them, on free ports."""
+    """The provider and both apps, as ``make demo`` starts them, on free ports; but what the apps learn of a sign-out,
+    they learn in the browser."""
     probes = {name: socket.socket() for name in ("IDP_PORT", "STARLETTE_PORT", "FLASK_PORT")}
     for probe in probes.values():
         probe.bind(("127.0.0.1", 0))
     ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
     for probe in probes.values():
         probe.close()
-    demo = Demo(tmp_path_factory.mktemp("demo"), "127.0.0.1", ports)
+    demo = Demo(tmp_path_factory.mktemp("demo"), "127.0.0.1", ports, back_channel=False)
     try:
         demo.start()
         yield demo

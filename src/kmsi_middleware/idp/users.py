@@ -1,10 +1,10 @@
 """Users: the developer's page on which an administrator's work is done.
 
 1. The page is there only where the passwords are shown, for whoever uses it can be anybody.
-2. To disable a person, to change a password and to revoke the sign-ins each ends everything that the person had, and
-   tells no app: an app learns of it when it asks, by ``invalid_grant`` for a refresh token and ``login_required`` for
-   ``prompt=none``. So does Microsoft Entra.
-3. To sign a person out everywhere is a sign-out in every browser at once: sessions end, refresh tokens stay, and every
+2. Disabling a person, changing the password and revoking the sign-ins each end all that the person is signed in
+   with, and tell no app: an app learns of it when it asks, by ``invalid_grant`` for a refresh token and
+   ``login_required`` for ``prompt=none``. So does Microsoft Entra.
+3. Signing a person out is a sign-out in every browser at once: sessions end, refresh tokens stay, and every
    app is told by back channel, by one logout token for all its sessions of the person. There is no browser for frames.
 """
 
