@@ -53,6 +53,9 @@ NUMBERS: Mapping[str, int] = {
     "sign_in_late": 50089,
     "sign_in_used": 54005,  # already redeemed
     "state_unknown": 50089,
+    # The issuer was asked again, without the person.
+    "session_revoked": 50173,  # FreshTokenNeeded: the grant was revoked
+    "refresh_refused": 40015,
     # Conditional Access said so.
     "blocked_by_policy": 53003,  # BlockedByConditionalAccess
     "device_not_compliant": 53000,  # DeviceNotCompliant

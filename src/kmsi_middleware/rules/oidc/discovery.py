@@ -33,6 +33,8 @@ class Provider:
     token_endpoint_auth_methods: tuple[str, ...]
     iss_in_response: bool
     """RFC 9207 §3: the authorization response always names the issuer."""
+    revocation_endpoint: str | None = None
+    """Where tokens are revoked (RFC 7009), if the issuer has such a place."""
 
     def may_be(self, issuer: str) -> bool:
         """Whether an answer that names ``issuer`` can come from here; with ``{tenantid}``, any tenant's."""
@@ -79,6 +81,9 @@ def check_discovery(response: HttpResponse, issuer: str) -> Provider:
             raise ProviderUnavailable(f"the provider's metadata has no usable {name}", code="discovery_invalid")
         return url
 
+    revocation = document.get("revocation_endpoint")
+    if not isinstance(revocation, str) or not is_acceptable_url(revocation, plain=issuer.startswith("http:")):
+        revocation = None  # nothing depends on it
     methods = document.get("token_endpoint_auth_methods_supported")
     return Provider(
         issuer=str(document["issuer"]),
@@ -91,6 +96,7 @@ def check_discovery(response: HttpResponse, issuer: str) -> Provider:
         if isinstance(methods, list)
         else ("client_secret_basic",),
         iss_in_response=document.get("authorization_response_iss_parameter_supported") is True,
+        revocation_endpoint=revocation,
     )
 
 

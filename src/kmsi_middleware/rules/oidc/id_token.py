@@ -27,6 +27,7 @@ __all__ = [
     "algorithm_of",
     "auth_time_of",
     "check_claims",
+    "check_nonce",
     "check_user_flow",
     "sids_of",
     "verified_claims",
@@ -44,12 +45,13 @@ def check_claims(
     settings: Settings,
     *,
     client_id: str,
-    nonce: str,
+    nonce: str | None,
     now: float,
     access_token: str = "",
     algorithm: str = "",
 ) -> None:
-    """§3.1.3.7, one row after the other. Raises :class:`ProtocolError`."""
+    """§3.1.3.7, one row after the other. ``nonce``: what was sent; ``None`` where nothing was, as for a refreshed
+    ID token. Raises :class:`ProtocolError`."""
     skew = settings.clock_skew
     signed.check_issuer(claims, provider, settings, KIND)
     signed.check_audience(claims, client_id, KIND)
@@ -68,10 +70,16 @@ def check_claims(
     not_before = instant(claims, "nbf")
     if not_before is not None and not_before > now + skew:
         raise KIND.refuse("nbf", "is not good yet")
+    if nonce is not None:
+        check_nonce(claims, nonce)
+    _check_at_hash(claims, access_token, algorithm)
+
+
+def check_nonce(claims: Mapping[str, Any], nonce: str) -> None:
+    """Whether the ID token belongs to the sign-in that sent this nonce. Raises :class:`ProtocolError`."""
     given = claims.get("nonce")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
         raise KIND.refuse("nonce", "belongs to another sign-in")
-    _check_at_hash(claims, access_token, algorithm)
 
 
 def check_user_flow(claims: Mapping[str, Any], user_flow: str) -> None:
