@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from kmsi_middleware.edges.provider import (
     MOST_DOCUMENTS,
     PAUSE_SECONDS,
     REFETCH_SECONDS,
+    TROUBLE_SECONDS,
     USABLE_SECONDS,
     ProviderClient,
 )
@@ -188,9 +190,12 @@ class Wire:
     def keys(self, now: float = NOW, *, unknown_kid: bool = False, uri: str = JWKS) -> Any:
         return self._one("keys", uri, unknown_kid, now)
 
-    def fetch(self, request: HttpRequest) -> HttpResponse:
-        answer: HttpResponse = self._one("fetch", request)
+    def fetch(self, request: HttpRequest, now: float = NOW, within: float | None = None) -> HttpResponse:
+        answer: HttpResponse = self._one("fetch", request, now, within)
         return answer
+
+    def tell(self, *urls: str, within: float = 2.0) -> None:
+        self._one("tell", [HttpRequest("POST", url, {}, {"token": SECRET}) for url in urls], NOW, within)
 
     def answer_with(self, *answers: Callable[[], Response]) -> None:
         self.answers[:] = answers
@@ -584,7 +589,7 @@ def test_an_answer_that_never_comes_is_given_up(backend: str) -> None:
 
     async def run() -> None:
         with anyio.fail_after(PATIENCE), pytest.raises(ProviderUnavailable):
-            await client.fetch_async(HttpRequest("GET", ISSUER))
+            await client.fetch_async(HttpRequest("GET", ISSUER), NOW)
 
     anyio.run(run, backend=backend)
 
@@ -657,6 +662,128 @@ def test_the_query_of_a_key_sets_address_is_in_no_log(wire: Wire, caplog: pytest
     assert len(ours) == 2
     assert SECRET not in "".join(ours)
     assert str(wire.asked[1].url) == uri
+
+
+# Whoever can do without it --------------------------------------------------------------------------------------
+
+ANYTHING = HttpRequest("GET", ISSUER)
+
+
+def fails(wire: Wire, now: float = NOW) -> None:
+    with suppress(ProviderUnavailable):
+        wire.fetch(ANYTHING, now)
+
+
+def test_a_provider_that_answers_may_be_asked(wire: Wire) -> None:
+    wire.answer_with(lambda: httpx.Response(200))
+    assert wire.client.may_ask(NOW)
+    wire.fetch(ANYTHING)
+    assert all(wire.client.may_ask(NOW) for _ in range(3))
+
+
+@pytest.mark.parametrize("failure", [refused, *(lambda s=s: httpx.Response(s) for s in (429, 500, 503))])
+def test_one_that_failed_is_left_alone_for_some_seconds(wire: Wire, failure: Callable[[], Response]) -> None:
+    wire.answer_with(failure)
+    fails(wire)
+    assert not wire.client.may_ask(NOW)
+    assert not wire.client.may_ask(NOW + TROUBLE_SECONDS - 1)
+    assert wire.client.may_ask(NOW + TROUBLE_SECONDS)
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 404])
+def test_a_refusal_is_an_answer(wire: Wire, status: int) -> None:
+    wire.answer_with(lambda: httpx.Response(status))
+    fails(wire)
+    assert wire.client.may_ask(NOW)
+
+
+def test_then_one_caller_finds_out_for_all(wire: Wire) -> None:
+    wire.answer_with(refused, lambda: httpx.Response(200))
+    fails(wire)
+    later = NOW + TROUBLE_SECONDS
+    assert [wire.client.may_ask(later) for _ in range(3)] == [True, False, False]
+    wire.fetch(ANYTHING, later)
+    assert all(wire.client.may_ask(later) for _ in range(3))
+
+
+def test_and_if_that_one_is_killed_the_next_does(wire: Wire) -> None:
+    wire.answer_with(refused)
+    fails(wire)
+    later = NOW + TROUBLE_SECONDS
+    assert wire.client.may_ask(later)
+    assert not wire.client.may_ask(later + PATIENCE + TROUBLE_SECONDS - 1)
+    assert wire.client.may_ask(later + PATIENCE + TROUBLE_SECONDS)
+
+
+def test_the_pause_begins_when_the_provider_has_failed_and_not_when_it_was_asked(wire: Wire) -> None:
+    wire.answer_with(refused)
+    wire.hangs = 7.0
+    fails(wire)
+    assert not wire.client.may_ask(NOW + 7 + TROUBLE_SECONDS - 1)
+    assert wire.client.may_ask(NOW + 7 + TROUBLE_SECONDS)
+
+
+def test_a_clock_that_was_set_back_makes_no_pause_endless(wire: Wire) -> None:
+    wire.answer_with(refused)
+    fails(wire)
+    assert wire.client.may_ask(NOW - 86_400)
+
+
+def test_documents_that_can_not_be_fetched_tell_of_trouble_too(wire: Wire) -> None:
+    wire.answer_with(refused)
+    with pytest.raises(ProviderUnavailable):
+        wire.provider()
+    assert not wire.client.may_ask(NOW)
+
+
+@LEFT_TO_TRIO
+def test_an_answer_that_is_not_waited_for_is_given_up_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire("threads")
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: wire.elapsed))
+
+    def pass_() -> None:
+        wire.elapsed += 1.0
+
+    stream = Stream(b"x", 1_000, pass_)
+    wire.answer_with(lambda: httpx.Response(200, stream=stream))
+    with pytest.raises(ProviderUnavailable):
+        wire.fetch(ANYTHING, NOW, 2.0)
+    assert stream.read == 3
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_nor_is_one_that_never_comes(backend: str) -> None:
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    client = ProviderClient(timeout=3_600, async_transport=lambda: httpx.MockTransport(hang))
+
+    async def run() -> None:
+        with anyio.fail_after(PATIENCE), pytest.raises(ProviderUnavailable):
+            await client.fetch_async(ANYTHING, NOW, 0)
+
+    anyio.run(run, backend=backend)
+
+
+def test_what_needs_no_answer_is_sent_all_the_same_when_one_of_it_fails(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.answer_with(refused, lambda: httpx.Response(503), lambda: httpx.Response(200))
+    wire.tell(f"{ISSUER}/one?x={SECRET}", f"{ISSUER}/two?x={SECRET}", f"{ISSUER}/three")
+    assert [request.url.path.rpartition("/")[2] for request in wire.asked] == ["one", "two", "three"]
+    assert {request.content for request in wire.asked} == {f"token={SECRET}".encode()}
+    ours = [record.getMessage() for record in caplog.records if record.name == "kmsi_middleware"]
+    assert len(ours) == 2
+    assert "503" in ours[1]
+    assert SECRET not in "".join(ours)
+
+
+def test_it_is_sent_for_no_longer_than_it_may_take_altogether(wire: Wire) -> None:
+    wire.answer_with(lambda: httpx.Response(200))
+    wire.hangs = 1.5
+    wire.tell(*(f"{ISSUER}/{number}" for number in range(9)), within=2.0)
+    assert len(wire.asked) == 2
 
 
 # How much ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from kmsi_middleware.edges.aside import Aside
 from kmsi_middleware.edges.keeping import Keeping, store_call
 from kmsi_middleware.edges.stores import MemoryStore
 from kmsi_middleware.edges.unmatched import UnmatchedCounter
@@ -28,7 +29,7 @@ from kmsi_middleware.rules.oidc.discovery import Provider
 from kmsi_middleware.rules.seals import encode, key_of
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.effects import Effect, Flow
-from kmsi_middleware.vocabulary.errors import KMSIError
+from kmsi_middleware.vocabulary.errors import KMSIError, ProviderUnavailable
 from kmsi_middleware.vocabulary.messages import Forward, HttpRequest, HttpResponse, Outcome, Reply, Request, Site
 from kmsi_middleware.vocabulary.session import Session, Tombstone
 from kmsi_middleware.vocabulary.settings import Settings
@@ -91,6 +92,16 @@ class IdentityProvider:
         self.published = [_keys[0]]
         self.codes: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
         self.token_answer: HttpResponse | None = None
+        self.refresh_answer: HttpResponse | KMSIError | None = None
+        self.grants: dict[str, dict[str, Any]] = {}
+        """The claims behind each refresh token that is still good for once."""
+        self.refreshed: list[str] = []
+        """Every refresh token that somebody came with."""
+        self.refreshed_claims: dict[str, Any] = {}
+        """What a refreshed ID token says otherwise; ``None`` leaves a claim out."""
+        self.id_token_on_refresh = True
+        self.expires_in = HOUR
+        self.is_away = False
         self._numbers = itertools.count(1)
 
     def rotate(self) -> None:
@@ -118,11 +129,18 @@ class IdentityProvider:
         self.codes[code] = asked, {name: value for name, value in claims.items() if value is not None}
         return {"code": code, "state": asked["state"]}
 
-    def fetch(self, request: HttpRequest) -> HttpResponse:
-        """The token endpoint."""
+    def fetch(self, request: HttpRequest, now: float) -> HttpResponse:
+        """The token endpoint, and the metadata for who only looks whether there is somebody."""
+        if self.is_away:
+            raise ProviderUnavailable("nobody is there")
+        if request.method == "GET":
+            assert request.url == f"{ISSUER}/.well-known/openid-configuration"
+            return _json(200, {})
+        form = dict(request.form or {})
+        if form["grant_type"] == "refresh_token":
+            return self._refresh(form, int(now))
         if self.token_answer is not None:
             return self.token_answer
-        form = dict(request.form or {})
         assert request.method == "POST"
         assert request.url == self.metadata.token_endpoint
         assert form["client_secret"] == SETTINGS["client_secret"]
@@ -130,8 +148,36 @@ class IdentityProvider:
         challenge = encode(hashlib.sha256(form["code_verifier"].encode()).digest())
         if asked.get("code_challenge") != challenge or asked["redirect_uri"] != form["redirect_uri"]:
             return _json(400, {"error": "invalid_grant"})
-        id_token = jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.key, algorithms=["ES256"])
-        return _json(200, {"token_type": "Bearer", "id_token": id_token, "access_token": "an access token"})
+        tokens = {"token_type": "Bearer", "id_token": self._signed(claims), "access_token": "an access token"}
+        if "offline_access" in asked["scope"]:
+            tokens |= {"refresh_token": self._grant(claims), "expires_in": self.expires_in}
+        return _json(200, tokens)
+
+    def _signed(self, claims: Mapping[str, Any]) -> str:
+        return jwt.encode({"alg": "ES256", "kid": self.key.kid}, dict(claims), self.key, algorithms=["ES256"])
+
+    def _grant(self, claims: Mapping[str, Any]) -> str:
+        name = f"refresh-{next(self._numbers)}"
+        self.grants[name] = dict(claims)
+        return name
+
+    def _refresh(self, form: Mapping[str, str], now: int) -> HttpResponse:
+        """Each refresh token is good for once."""
+        assert form["client_secret"] == SETTINGS["client_secret"]
+        self.refreshed.append(form["refresh_token"])
+        if isinstance(self.refresh_answer, KMSIError):
+            raise self.refresh_answer
+        if self.refresh_answer is not None:
+            return self.refresh_answer
+        claims = self.grants.pop(form["refresh_token"], None)
+        if claims is None:
+            return _json(400, {"error": "invalid_grant", "error_description": "AADSTS50173: revoked"})
+        told = {**claims, "nonce": None, "iat": now, "exp": now + HOUR, **self.refreshed_claims}
+        told = {name: value for name, value in told.items() if value is not None}
+        token = self._grant(claims)
+        answer = {"token_type": "bearer", "access_token": f"access for {token}", "refresh_token": token}
+        answer |= {"id_token": self._signed(told)} if self.id_token_on_refresh else {}
+        return _json(200, {**answer, "expires_in": self.expires_in})
 
 
 def _json(status: int, document: object) -> HttpResponse:
@@ -164,6 +210,10 @@ class World:
         self.log: list[Mapping[str, Any]] = []
         self.unmatched = UnmatchedCounter(limit=3)
         self.broken: dict[type[Effect], KMSIError] = {}
+        self.may_ask = True
+        self.aside = Aside()
+        self.told: list[dict[str, str]] = []
+        """What was sent without waiting for an answer."""
         self.asked: list[Effect] = []
         """What the last flow asked for."""
 
@@ -198,7 +248,10 @@ class World:
                 yield
                 self.asked.append(effect)
                 try:
-                    answer = self.perform(effect)
+                    if isinstance(effect, ask.ToTheEnd):
+                        answer = yield from self.steps(effect.flow)
+                    else:
+                        answer = self.perform(effect)
                 except KMSIError as error:
                     effect = flow.throw(error)
                 else:
@@ -220,7 +273,15 @@ class World:
                     self.cached_keys = self.idp.jwks()
                 return self.cached_keys
             case ask.Fetch(request):
-                return self.idp.fetch(request)
+                return self.idp.fetch(request, now)
+            case ask.MayAsk():
+                return self.may_ask
+            case ask.Tell(requests):
+                return self.told.extend(dict(request.form or {}) for request in requests)
+            case ask.PutAside(key, payload):
+                return self.aside.put(key, payload)
+            case ask.ReadAside(key):
+                return self.aside.read(key)
             case ask.AskSignals(facts):
                 self.facts.append(facts)
                 return self.signals

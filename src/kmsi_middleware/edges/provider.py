@@ -6,6 +6,9 @@
 3. A key that the kept set lacks is a reason to fetch it again, at most once a minute.
 4. No redirect is followed, an answer is read up to a megabyte, and the whole may take ``http_timeout`` seconds.
 5. A client lives for one request: the process may fork, and event loops come and go.
+6. After a failure the issuer is left alone for some seconds by whoever asks first whether they may
+   (:meth:`ProviderClient.may_ask`); then one caller finds out whether it answers again. So one that hangs never holds
+   up all workers of a server at once for what can wait.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +42,8 @@ USABLE_SECONDS = 86_400
 REFETCH_SECONDS = 60
 PAUSE_SECONDS = 5
 LARGEST_ANSWER = 1_048_576
+TROUBLE_SECONDS = 15
+"""Rule 6."""
 MOST_DOCUMENTS = 64
 TOLERANCE_SECONDS = 60
 """A caller may have read the clock before the one whose fetch it waited for, by ``http_timeout`` at most."""
@@ -66,6 +72,29 @@ class _Document:
         self.async_lock: anyio.Lock | None = None
 
 
+class _Trouble:
+    """Whether the issuer failed just now (rule 6)."""
+
+    def __init__(self) -> None:
+        self._again_at: float | None = None
+        self._lock = threading.Lock()
+
+    def note(self, now: float, *, failed: bool) -> None:
+        self._again_at = now + TROUBLE_SECONDS if failed else None
+
+    def is_over(self, now: float, patience: float) -> bool:
+        """Asked by whoever would then try; ``patience``: for how long that may take."""
+        with self._lock:
+            again_at = self._again_at
+            if again_at is None:
+                return True
+            # One that lies far ahead tells of a clock that was set back.
+            if 0 < again_at - now <= TROUBLE_SECONDS + patience + TOLERANCE_SECONDS:
+                return False
+            self._again_at = now + patience + TROUBLE_SECONDS
+            return True
+
+
 @cache
 def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
@@ -91,6 +120,11 @@ class ProviderClient:
         """See :mod:`.forks`."""
         self._lock = threading.Lock()
         self._documents: dict[tuple[str, str], _Document] = {}
+        self._trouble = _Trouble()
+
+    def may_ask(self, now: float) -> bool:
+        """Whether it is worth while to ask the issuer for something that one can do without (rule 6)."""
+        return self._trouble.is_over(now, self._timeout)
 
     # What is remembered ---------------------------------------------------------------------------------
 
@@ -174,17 +208,19 @@ class ProviderClient:
                 return usable
             await document.async_lock.acquire()
         try:
-            return await play_async(self._fetching(wanted, document, now, anew=anew), self.fetch_async)
+            fetching = self._fetching(wanted, document, now, anew=anew)
+            return await play_async(fetching, lambda request: self.fetch_async(request, now))
         finally:
             document.async_lock.release()
 
-    async def fetch_async(self, request: HttpRequest) -> HttpResponse:
+    async def fetch_async(self, request: HttpRequest, now: float, within: float | None = None) -> HttpResponse:
         """Raises :class:`ProviderUnavailable`."""
         transport = self._async_transport() if self._async_transport else None
+        began, patience = time.monotonic(), self._patience(within)
         try:
-            with anyio.fail_after(self._timeout):
+            with anyio.fail_after(patience):
                 async with (
-                    httpx.AsyncClient(**self._options(transport)) as client,
+                    httpx.AsyncClient(**self._options(transport, patience)) as client,
                     client.stream(
                         request.method, request.url, headers=dict(request.headers), data=_form(request)
                     ) as answer,
@@ -192,9 +228,19 @@ class ProviderClient:
                     body = b""
                     async for chunk in answer.aiter_bytes():
                         body = _joined(body, chunk)
-                    return HttpResponse(answer.status_code, dict(answer.headers), body)
+                    return self._answered(HttpResponse(answer.status_code, dict(answer.headers), body), now)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, UnicodeError) as error:
+            self._trouble.note(now + time.monotonic() - began, failed=True)
             raise _unreachable(request, error) from error
+
+    async def tell_async(self, requests: Sequence[HttpRequest], now: float, within: float) -> None:
+        """Sends requests whose answers don't matter."""
+        began = time.monotonic()
+        for request in requests:
+            left = within - (time.monotonic() - began)
+            if left > 0:
+                with suppress(ProviderUnavailable):
+                    _told(request, await self.fetch_async(request, now, left))
 
     # Sync -----------------------------------------------------------------------------------------------
 
@@ -215,17 +261,18 @@ class ProviderClient:
         if not document.lock.acquire(blocking=usable is None or anew):
             return usable
         try:
-            return play(self._fetching(wanted, document, now, anew=anew), self.fetch)
+            fetching = self._fetching(wanted, document, now, anew=anew)
+            return play(fetching, lambda request: self.fetch(request, now))
         finally:
             document.lock.release()
 
-    def fetch(self, request: HttpRequest) -> HttpResponse:
+    def fetch(self, request: HttpRequest, now: float, within: float | None = None) -> HttpResponse:
         """Raises :class:`ProviderUnavailable`."""
         transport = self._sync_transport() if self._sync_transport else None
-        deadline = time.monotonic() + self._timeout
+        began, patience = time.monotonic(), self._patience(within)
         try:
             with (
-                httpx.Client(**self._options(transport)) as client,
+                httpx.Client(**self._options(transport, patience)) as client,
                 client.stream(
                     request.method, request.url, headers=dict(request.headers), data=_form(request)
                 ) as answer,
@@ -233,14 +280,31 @@ class ProviderClient:
                 body = b""
                 for chunk in answer.iter_bytes():
                     body = _joined(body, chunk)
-                    if time.monotonic() > deadline:
+                    if time.monotonic() > began + patience:
                         raise TimeoutError("the answer came too slowly")
-                return HttpResponse(answer.status_code, dict(answer.headers), body)
+                return self._answered(HttpResponse(answer.status_code, dict(answer.headers), body), now)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            self._trouble.note(now + time.monotonic() - began, failed=True)
             raise _unreachable(request, error) from error
 
-    def _options(self, transport: Any) -> dict[str, Any]:
-        options: dict[str, Any] = {"timeout": self._timeout, "follow_redirects": False}
+    def tell(self, requests: Sequence[HttpRequest], now: float, within: float) -> None:
+        """Sends requests whose answers don't matter."""
+        began = time.monotonic()
+        for request in requests:
+            left = within - (time.monotonic() - began)
+            if left > 0:
+                with suppress(ProviderUnavailable):
+                    _told(request, self.fetch(request, now, left))
+
+    def _patience(self, within: float | None) -> float:
+        return self._timeout if within is None else min(self._timeout, within)
+
+    def _answered(self, response: HttpResponse, now: float) -> HttpResponse:
+        self._trouble.note(now, failed=response.status >= 500 or response.status == 429)
+        return response
+
+    def _options(self, transport: Any, patience: float) -> dict[str, Any]:
+        options: dict[str, Any] = {"timeout": patience, "follow_redirects": False}
         return options | ({"transport": transport} if transport is not None else {"verify": _certificates()})
 
 
@@ -261,6 +325,11 @@ def _joined(body: bytes, chunk: bytes) -> bytes:
 def _shown(url: str) -> str:
     """A URL as a log may have it. Not by httpx, which refuses the very URLs that this tells of."""
     return without_password(url.partition("?")[0])
+
+
+def _told(request: HttpRequest, response: HttpResponse) -> None:
+    if response.status >= 400:
+        _log.warning("%s %s: answered %s", request.method, _shown(request.url), response.status)
 
 
 def _unreachable(request: HttpRequest, error: Exception) -> ProviderUnavailable:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 
 from ..vocabulary import effects as ask
-from ..vocabulary.effects import Effect
+from ..vocabulary.effects import Effect, Flow
 from ..vocabulary.errors import Refused
+from ..vocabulary.messages import Busy
 from ..vocabulary.records import frozen
 from ..vocabulary.session import Session
 from ..vocabulary.settings import CurrentRiskHook, SignInSignalsHook
 from ..vocabulary.signals import SignInFacts, SignInSignals
+from .aside import Aside
 from .keeping import Keeping, store_call
 from .provider import ProviderClient
+from .shielded import to_the_end
 from .sign_in_log import SignInLog
 from .unmatched import UnmatchedCounter
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from .countries import Countries
     from .watch import Watch
 
+T = TypeVar("T")
 _log = logging.getLogger("kmsi_middleware")
 
 
@@ -40,8 +46,29 @@ class Services(Keeping):
     watch: Watch | None = None
     countries: Countries | None = None
     unmatched: UnmatchedCounter = field(default_factory=UnmatchedCounter)
+    aside: Aside = field(default_factory=Aside)
     closes: Callable[[], None] | None = None
     """Closes whatever else the app has open: the embedded provider."""
+
+    def persist(self, attempt: Callable[[float, int], Flow[T | Busy]], clock: Callable[[], float]) -> T:
+        """Drive a flow again and again, until nobody else is at it. ``attempt`` is given the time and a count."""
+        for number in itertools.count():
+            now = clock()
+            outcome = self.run(attempt(now, number), now)
+            if not isinstance(outcome, Busy):
+                return outcome
+            time.sleep(outcome.seconds)
+        raise AssertionError
+
+    async def persist_async(self, attempt: Callable[[float, int], Flow[T | Busy]], clock: Callable[[], float]) -> T:
+        """The same with ``await``."""
+        for number in itertools.count():
+            now = clock()
+            outcome = await self.run_async(attempt(now, number), now)
+            if not isinstance(outcome, Busy):
+                return outcome
+            await anyio.sleep(outcome.seconds)
+        raise AssertionError
 
     def perform(self, effect: Effect, now: float) -> Any:
         """Perform one effect, waiting for it."""
@@ -50,8 +77,12 @@ class Services(Keeping):
                 return self.provider.provider(issuer, now)
             case ask.GetKeys(jwks_uri, unknown_kid):
                 return self.provider.keys(jwks_uri, unknown_kid, now)
-            case ask.Fetch(request):
-                return self.provider.fetch(request)
+            case ask.Fetch(request, within):
+                return self.provider.fetch(request, now, within)
+            case ask.Tell(requests, seconds):
+                return self.provider.tell(requests, now, seconds)
+            case ask.ToTheEnd(flow):
+                return self.run(flow, now)  # a thread is not cancelled
             case ask.AskSignals(facts):
                 try:
                     return SignInSignals.of(self.hook(facts) if self.hook else None)  # type: ignore[arg-type]
@@ -69,8 +100,12 @@ class Services(Keeping):
                 return await self.provider.provider_async(issuer, now)
             case ask.GetKeys(jwks_uri, unknown_kid):
                 return await self.provider.keys_async(jwks_uri, unknown_kid, now)
-            case ask.Fetch(request):
-                return await self.provider.fetch_async(request)
+            case ask.Fetch(request, within):
+                return await self.provider.fetch_async(request, now, within)
+            case ask.Tell(requests, seconds):
+                return await self.provider.tell_async(requests, now, seconds)
+            case ask.ToTheEnd(flow):
+                return await to_the_end(self.run_async(flow, now))
             case ask.AskSignals(facts):
                 try:
                     return SignInSignals.of(await self._signals(facts))
@@ -113,6 +148,12 @@ class Services(Keeping):
                 return lambda: countries.country(address) if countries is not None else None, True
             case ask.AskRisk(session):
                 return lambda: self._current_risk(session), True
+            case ask.MayAsk():
+                return lambda: self.provider.may_ask(now), True
+            case ask.PutAside(key, payload):
+                return lambda: self.aside.put(key, payload), True
+            case ask.ReadAside(key):
+                return lambda: self.aside.read(key), True
             case ask.MayTry(kind, address):
                 return lambda: self.unmatched.allows(kind, address, now), True
         raise TypeError(f"nobody performs {effect!r}")

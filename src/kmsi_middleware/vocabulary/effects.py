@@ -157,9 +157,48 @@ class GetKeys(Effect):
 
 @frozen
 class Fetch(Effect):
-    """Answer: :class:`HttpResponse`, whatever its status. Raises ``ProviderUnavailable``."""
+    """Answer: :class:`HttpResponse`, whatever its status. Raises ``ProviderUnavailable``, after ``within`` seconds if
+    that is less than the setting ``http_timeout``."""
 
     request: HttpRequest
+    within: float | None = None
+
+
+@frozen
+class MayAsk(Effect):
+    """Answer: whether it is worth while to ask the issuer for what one can do without just now. After a failure it
+    is not for some seconds; then it is for one caller, and for all once the issuer has answered again."""
+
+
+@frozen
+class Tell(Effect):
+    """Send requests that need no answer, one after the other, for ``within`` seconds altogether. Answer: ``None``;
+    what fails is logged."""
+
+    requests: Sequence[HttpRequest]
+    within: float
+
+
+@frozen
+class ToTheEnd(Effect):
+    """Answer: the outcome of ``flow``, which is played to its end even if who waits for it has gone."""
+
+    flow: Flow[Any]
+
+
+@frozen
+class PutAside(Effect):
+    """Keep something in this process because the store can't, or with ``b""`` forget it. Answer: ``None``."""
+
+    key: bytes
+    payload: bytes = field(repr=False)
+
+
+@frozen
+class ReadAside(Effect):
+    """Answer: what was put aside under a key in this process; ``b""`` for nothing."""
+
+    key: bytes
 
 
 # The rest -------------------------------------------------------------------------------------------------

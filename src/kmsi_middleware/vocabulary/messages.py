@@ -90,6 +90,13 @@ Outcome = Reply | Forward
 
 
 @frozen
+class Busy:
+    """No outcome yet: somebody else is at it. Try again after so many seconds."""
+
+    seconds: float
+
+
+@frozen
 class HttpRequest:
     """A request of ours to the identity provider."""
 
