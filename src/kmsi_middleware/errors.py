@@ -2,9 +2,11 @@
 
 from .vocabulary.errors import (
     KMSIError,
+    NoAccessToken,
     ProtocolError,
     ProviderUnavailable,
     Refused,
+    SessionEnded,
     SessionRequired,
     SettingsError,
     SignInRevoked,
@@ -16,9 +18,11 @@ from .vocabulary.errors import (
 
 __all__ = [
     "KMSIError",
+    "NoAccessToken",
     "ProtocolError",
     "ProviderUnavailable",
     "Refused",
+    "SessionEnded",
     "SessionRequired",
     "SettingsError",
     "SignInRevoked",

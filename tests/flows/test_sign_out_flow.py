@@ -72,6 +72,45 @@ def test_what_the_provider_is_told(world: World, browser: Browser) -> None:
     assert asked["post_logout_redirect_uri"] == f"{ORIGIN}/.auth/logged-out"
 
 
+REVOKE = "https://login.example.com/tenant/revoke"
+
+
+@pytest.fixture
+def offline() -> Browser:
+    """One with a refresh token, at a provider that takes tokens back."""
+    world = World(scope="openid offline_access")
+    world.idp.metadata = replace(world.idp.metadata, revocation_endpoint=REVOKE)
+    made = Browser(world)
+    made.sign_in()
+    return made
+
+
+def test_the_tokens_are_given_back_after_the_session_has_ended(offline: Browser) -> None:
+    world = offline.world
+    (token,) = world.idp.grants
+    assert location(offline.post("/.auth/logout")).startswith(SIGN_OUT_ORIGIN)
+    kinds = [type(effect) for effect in world.asked]
+    assert kinds == [ask.LoadSession, ask.EndSession, ask.GetProvider, ask.MayAsk, ask.Tell]
+    assert [(form["token_type_hint"], form["token"]) for form in world.told] == [
+        ("refresh_token", token),
+        ("access_token", "an access token"),
+    ]
+    (told,) = world.asked_for(ask.Tell)
+    assert {request.url for request in told.requests} == {REVOKE}
+    assert told.within == 2
+
+
+def test_nothing_is_given_back_to_a_provider_that_is_away(offline: Browser) -> None:
+    offline.world.may_ask = False
+    assert location(offline.post("/.auth/logout")).startswith(SIGN_OUT_ORIGIN)
+    assert offline.world.told == []
+
+
+def test_nor_to_one_that_takes_none(world: World, browser: Browser) -> None:
+    browser.post("/.auth/logout")
+    assert world.told == []
+
+
 def test_the_login_hint_claim_becomes_the_logout_hint(world: World) -> None:
     browser = Browser(world)
     browser.sign_in({**ALICE, "login_hint": "opaque+hint/="})

@@ -10,8 +10,8 @@ from flask import Flask
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from tests.shells.shell_support import HOME, MINUTE, Browser, Page, World
+from starlette.routing import Mount, Route
+from tests.shells.shell_support import HOME, MINUTE, Browser, Page, World, query_of
 from tests.shells.test_shell_policies import BLOCK, PAYMENTS, code, policy
 
 from kmsi_middleware.flask import require_auth_context as flask_context
@@ -82,6 +82,19 @@ def test_a_person_is_taken_to_a_fresh_sign_in_and_back(stage_of: Any) -> None:
     page = browser.submit(asked, pick="mia")  # “Stay signed in?” was answered before, and the answer holds
     assert page.url == f"{HOME}/pay?sum=5"
     assert "paid" in page.text
+
+
+def test_an_app_that_is_mounted_in_another_is_found_again(asgi_world: World) -> None:
+    """The router moves ``root_path`` on; where the app is, and its redirect URI, stays."""
+    inner = Starlette(routes=[Route("/pay", pay)])
+    app = Starlette(routes=[Mount("/sub", inner), Route("/", home)])
+    asgi_world.serve(asgi_world.middleware(app, policies=[PAYMENTS]))
+    browser = asgi_world.browser()
+    browser.sign_in("mia", "yes")
+    asgi_world.clock.pass_(6 * MINUTE)
+    asked = browser.visit("/sub/pay?sum=5")
+    assert query_of(asked.url)["redirect_uri"] == f"{HOME}/.auth/callback"
+    assert browser.submit(asked, pick="mia").url == f"{HOME}/sub/pay?sum=5"
 
 
 def test_a_script_is_told_what_is_wanted(stage_of: Any) -> None:

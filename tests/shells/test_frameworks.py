@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.shells.shell_support import HOME, World, query_of
+from tests.shells.shell_support import HOME, HOUR, World, query_of
 
 from kmsi_middleware import KMSIMiddleware
+from kmsi_middleware.tokens import access_token
 from kmsi_middleware.wsgi import KMSIMiddleware as WSGIMiddleware
 
 
@@ -234,8 +235,11 @@ def django_app() -> Any:
             kept["seen"] = kept.get("seen", 0) + 1
         return JsonResponse({"user": request.META.get("REMOTE_USER"), "seen": kept.get("seen"), "path": request.path})
 
+    def token(request: HttpRequest) -> JsonResponse:
+        return JsonResponse({"token": access_token(request)})
+
     urls = ModuleType("kmsi_test_urls")
-    urls.urlpatterns = [path("", home), path("public", home)]  # type: ignore[attr-defined]
+    urls.urlpatterns = [path("", home), path("public", home), path("token", token)]  # type: ignore[attr-defined]
     sys.modules[urls.__name__] = urls
     settings.configure(ALLOWED_HOSTS=["localhost"], ROOT_URLCONF=urls.__name__, SECRET_KEY="test", USE_TZ=True)
     django.setup(set_prefix=False)
@@ -255,3 +259,14 @@ def test_django(wsgi_world: World, django_app: Any) -> None:
     assert browser.visit("/").header("vary")
     browser.sign_out()
     assert browser.visit("/public").json()["user"] is None
+
+
+def test_an_access_token_in_django(wsgi_world: World, django_app: Any) -> None:
+    """Django makes a 500 of whatever is raised; the person is told what is the matter all the same."""
+    wsgi_world.serve(WSGIMiddleware(django_app, **line(wsgi_world, scope="openid offline_access")))
+    browser, admin = wsgi_world.browser(), wsgi_world.browser()
+    assert browser.sign_in(at="/token").json()["token"]
+    here = f"{HOME}/.auth/idp/users"
+    admin.post(here, {"user": "mia", "event": "revoke"}, source=here)
+    wsgi_world.clock.pass_(HOUR)
+    assert browser.fetch("/token").json()["code"] == "session_revoked"

@@ -5,6 +5,9 @@
 3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
 4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
    ``private``.
+5. Where the app fails (500, or an exception) because there was no access token to give, the answer is what
+   :mod:`.token_access` says.
+6. Frameworks move ``root_path`` on as they go; the app's own is the one that the request came with.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from .identity import ANONYMOUS, NOBODY, SIGNED_IN
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
+from .token_access import TOKENS, TokenAccess
 from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
 
 Scope = MutableMapping[str, Any]
@@ -37,6 +41,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("kmsi_middleware")
 
+_ROOT = "kmsi.root"  # rule 6
 _VARY = [(b"vary", b"Cookie")]
 _VARY_NO_STORE = [*_VARY, (b"cache-control", b"no-store")]
 _VARY_PRIVATE = [*_VARY, (b"cache-control", b"private")]
@@ -64,6 +69,7 @@ class ASGIShell:
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=False)
         self._watch = services.watch
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
@@ -73,6 +79,7 @@ class ASGIShell:
         if scope["type"] == "http":
             path = scope["path"]
             if root := scope.get("root_path"):
+                scope[_ROOT] = root
                 path = _below(path, root)
             if not path.startswith(self._prefix) and scope["method"] != "OPTIONS":  # a preflight is anonymous
                 # From the end: of several cookies of a name the last one counts, and browsers send it late.
@@ -85,7 +92,11 @@ class ASGIShell:
                         settled = self._settled.peek(value, at, len(needle))
                         if settled is None or (self._watch is not None and not self._vouches(settled, scope, path)):
                             break
-                        await self._app(scope, receive, self._shown(scope, send, settled))
+                        sending = self._shown(scope, send, settled)
+                        try:
+                            await self._app(scope, receive, sending)
+                        except KMSIError as error:
+                            await self._escaped(error, scope, send)
                         return
             await self._http(scope, receive, send, path)
         elif scope["type"] == "websocket":
@@ -114,12 +125,14 @@ class ASGIShell:
         scope["user"] = settled.user
         scope["auth"] = SIGNED_IN
         scope["session"] = data = settled.new_data()
+        scope[TOKENS] = self._tokens, data
         if self._watch is not None:
             scope["kmsi.require"] = partial(self._require, scope, data)
 
         # Not a coroutine function: what it returns is awaited all the same, and one frame is saved.
         def sending(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
+                data.started = True
                 if data.touched or cookies:
                     return self._save_and_send(scope, session, data, message, send, cookies)
                 message["headers"] = _protected(message.get("headers", ()))
@@ -138,7 +151,9 @@ class ASGIShell:
         send: Send,
         cookies: tuple[str, ...],
     ) -> None:
-        """Rule 3."""
+        """Rules 3 and 5."""
+        if message["status"] == 500 and await self._answered_instead(scope, data, send):
+            return
         changes = data.changes()
         if changes is not None:
             now = self._clock()
@@ -146,7 +161,7 @@ class ASGIShell:
                 await self._services.run_async(sessions.save_data(session, *changes), now)
             except Unavailable as error:
                 data.discarded = True
-                request = self._request(scope, self._site(scope), b"")
+                request = self._carried(scope)
                 await self._reply(unavailable(self._deployment, request, now, error), scope, send)
                 return
         headers = message.get("headers", ())
@@ -156,12 +171,34 @@ class ASGIShell:
         message["headers"] = [*_protected(headers), *_set_cookies(cookies)]
         await send(message)
 
+    async def _answered_instead(self, scope: Scope, data: AppData, send: Send) -> bool:
+        """Rule 5. Whether it was answered instead of the app."""
+        if data.failure is None:
+            return False
+        now = self._clock()
+        reply = await self._services.run_async(self._tokens.instead(scope, now), now)
+        if reply is None:
+            return False
+        data.discarded = True
+        await self._reply(reply, scope, send)
+        return True
+
+    async def _escaped(self, error: KMSIError, scope: Scope, send: Send) -> None:
+        """Rule 5, for an error that went through the app. Raises it again unless it was answered."""
+        data: AppData = scope[TOKENS][1]
+        if data.failure is not error:
+            raise error
+        if data.discarded:
+            return  # a framework has made a 500 of it before, in whose place it was answered
+        if hasattr(data, "started") or not await self._answered_instead(scope, data, send):
+            raise error
+
     async def _require(
         self, scope: Scope, data: AppData, context: str
     ) -> tuple[int, list[tuple[str, str]], bytes] | None:
         """For an app that asks for an authentication context itself: what to answer instead, if it is not reached."""
         now = self._clock()
-        request = self._request(scope, self._site(scope), b"")
+        request = self._carried(scope)
         reply = await self._services.run_async(guard.require(self._deployment, request, context, now), now)
         return stepped_up(reply, self._pages, data) if reply is not None else None
 
@@ -170,12 +207,15 @@ class ASGIShell:
     def _site(self, scope: Scope) -> Site:
         host = next((str(value, "latin-1") for name, value in scope["headers"] if name == b"host"), "")
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-        return self._where.site(str(scheme), host, _port(scope), scope.get("root_path", ""))
+        return self._where.site(str(scheme), host, _port(scope), scope.get(_ROOT, ""))
+
+    def _carried(self, scope: Scope) -> Request:
+        return self._request(scope, self._site(scope), b"")
 
     def _request(self, scope: Scope, site: Site, body: bytes) -> Request:
         headers = joined_headers((n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"])
         peer = scope.get("client")
-        root = scope.get("root_path", "")
+        root = scope.get(_ROOT, "")
         path = _below(scope["path"], root) if root else scope["path"]
         query = scope.get("query_string", b"").decode("latin-1")
         return Request(
@@ -217,26 +257,42 @@ class ASGIShell:
         inputs = self._watch.of_scope(scope, path, session, outcome.judged_risk) if self._watch is not None else None
         stamp = stamp if session.key == stamp_key else None
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
-        return await self._app(scope, receive, self._shown(scope, send, settled, outcome.set_cookies))
+        sending = self._shown(scope, send, settled, outcome.set_cookies)
+        try:
+            await self._app(scope, receive, sending)
+        except KMSIError as error:
+            await self._escaped(error, scope, send)
+        return None
 
     async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
-        _show_nobody(scope)
         kept = AppData()
+        self._show_nobody(scope, kept)
         scope["kmsi.require"] = partial(self._require, scope, kept)
-        replaced = False
 
         async def sending(message: Message) -> None:
-            nonlocal replaced
             if message["type"] == "http.response.start":
+                kept.started = True
                 if outcome.refusal is not None and message["status"] == 403:
-                    replaced = True
+                    kept.discarded = True
                     await self._reply(outcome.refusal, scope, send)
                     return
+                if message["status"] == 500 and await self._answered_instead(scope, kept, send):
+                    return
                 message["headers"] = [*_varied(message.get("headers", ())), *_set_cookies(kept.cookies)]
-            if not replaced:
+            if not kept.discarded:
                 await send(message)
 
-        await self._app(scope, receive, sending)
+        try:
+            await self._app(scope, receive, sending)
+        except KMSIError as error:
+            await self._escaped(error, scope, send)
+
+    def _show_nobody(self, scope: Scope, data: AppData) -> None:
+        scope["kmsi"] = None
+        scope["user"] = NOBODY
+        scope["auth"] = ANONYMOUS
+        scope["session"] = NoSession()
+        scope[TOKENS] = self._tokens, data
 
     async def _reply(self, reply: Reply, scope: Scope, send: Send) -> None:
         status, headers, body = rendered(reply, self._pages)
@@ -248,15 +304,16 @@ class ASGIShell:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         now = self._clock()
+        scope[_ROOT] = scope.get("root_path", "")
         try:
-            request = self._request(scope, self._site(scope), b"")
+            request = self._carried(scope)
             outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
         except Refused as error:
             outcome = plain(error)
         if isinstance(outcome, Reply):
             return await self._deny(scope, receive, send, outcome)
         if outcome.session is None:
-            _show_nobody(scope)
+            self._show_nobody(scope, AppData())
             return await self._app(scope, receive, send)
         settled = self._settled.settle(outcome.session, 0, None)
         self._shown(scope, send, settled)
@@ -305,13 +362,6 @@ def _below(path: str, root: str) -> str:
 def _port(scope: Scope) -> int | None:
     server = scope.get("server")
     return server[1] if server else None
-
-
-def _show_nobody(scope: Scope) -> None:
-    scope["kmsi"] = None
-    scope["user"] = NOBODY
-    scope["auth"] = ANONYMOUS
-    scope["session"] = NoSession()
 
 
 def _protected(headers: Any) -> list[tuple[bytes, bytes]]:

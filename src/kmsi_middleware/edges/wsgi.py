@@ -6,6 +6,8 @@
 3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
 4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
    ``private``.
+5. Where the app fails (500, or an exception) because there was no access token to give, the answer is what
+   :mod:`.token_access` says.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import Refused, Unavailable
+from ..vocabulary.errors import KMSIError, Refused, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
+from .token_access import TOKENS, TokenAccess
 from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class WSGIShell:
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=True)
         self._watch = services.watch
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
@@ -97,10 +101,13 @@ class WSGIShell:
         environ["kmsi"] = settled.session
         environ["kmsi.session"] = data = settled.new_data()
         environ["REMOTE_USER"] = settled.user.identity_
+        environ[TOKENS] = self._tokens, data
         if self._watch is not None:
             environ["kmsi.require"] = partial(self._require, environ, data)
 
-        def decide(_status: str, headers: _Headers) -> _Headers | Reply:
+        def decide(status: str, headers: _Headers) -> _Headers | Reply:
+            if data.failure is not None and status.startswith("500") and (reply := self._instead(environ)) is not None:
+                return reply
             if data.touched and (changes := data.changes()) is not None:
                 failure = self._save(environ, settled, changes)
                 if failure is not None:
@@ -117,9 +124,17 @@ class WSGIShell:
     ) -> tuple[int, list[tuple[str, str]], bytes] | None:
         """For an app that asks for an authentication context itself: what to answer instead, if it is not reached."""
         now = self._clock()
-        request = self._request(environ, self._site(environ), b"")
+        request = self._carried(environ)
         reply = self._services.run(guard.require(self._deployment, request, context, now), now)
         return stepped_up(reply, self._pages, data) if reply is not None else None
+
+    def _instead(self, environ: Environ, error: Exception | None = None) -> Reply | None:
+        """Rule 5: what to answer instead of an app that failed, by this very ``error`` if there is one."""
+        failure = environ[TOKENS][1].failure
+        if failure is None or error not in (None, failure):
+            return None
+        now = self._clock()
+        return self._services.run(self._tokens.instead(environ, now), now)
 
     def _serve(self, environ: Environ, start_response: StartResponse, decide: _Decide) -> Iterable[bytes]:
         """Run the app; ``decide`` sees its status and headers first, and may put a reply of ours in its place."""
@@ -137,16 +152,28 @@ class WSGIShell:
                 return start_response(status, decided, exc_info)
             return start_response(status, decided)
 
-        body = self._app(environ, starting)
+        try:
+            body = self._app(environ, starting)
+        except KMSIError as error:
+            reply = None if started else self._instead(environ, error)
+            if reply is None:
+                raise
+            return self._reply(reply, environ, start_response)
         if started and instead is None:
             return body
 
         def late() -> Iterator[bytes]:
             """An app may start its response only when its body is asked for."""
-            for chunk in body if instead is None else ():
-                if instead is not None:
-                    break
-                yield chunk
+            nonlocal instead
+            try:
+                for chunk in body if instead is None else ():
+                    if instead is not None:
+                        break
+                    yield chunk
+            except KMSIError as error:
+                instead = None if started else self._instead(environ, error)
+                if instead is None:
+                    raise
             if instead is not None:
                 yield from self._reply(instead, environ, start_response)
 
@@ -158,7 +185,7 @@ class WSGIShell:
         try:
             self._services.run(sessions.save_data(settled.session, *changes), now)
         except Unavailable as error:
-            request = self._request(environ, self._site(environ), b"")
+            request = self._carried(environ)
             return unavailable(self._deployment, request, now, error)
         return None
 
@@ -168,6 +195,9 @@ class WSGIShell:
         host = environ.get("HTTP_HOST", "")
         root = _text(environ.get("SCRIPT_NAME", ""))
         return self._where.site(environ["wsgi.url_scheme"], host, _port(environ), root)
+
+    def _carried(self, environ: Environ) -> Request:
+        return self._request(environ, self._site(environ), b"")
 
     def _request(self, environ: Environ, site: Site, body: bytes) -> Request:
         pairs = [(name[5:].replace("_", "-"), value) for name, value in environ.items() if name.startswith("HTTP_")]
@@ -222,11 +252,14 @@ class WSGIShell:
         environ["kmsi.session"] = NoSession()
         environ.pop("REMOTE_USER", None)
         kept = AppData()
+        environ[TOKENS] = self._tokens, kept
         environ["kmsi.require"] = partial(self._require, environ, kept)
 
         def decide(status: str, headers: _Headers) -> _Headers | Reply:
             if outcome.refusal is not None and status.startswith("403"):
                 return outcome.refusal
+            if kept.failure is not None and status.startswith("500") and (reply := self._instead(environ)) is not None:
+                return reply
             return [*headers, _VARY, *(("Set-Cookie", cookie) for cookie in kept.cookies)]
 
         return self._serve(environ, start_response, decide)

@@ -10,7 +10,7 @@ from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
 from ..rules.revocation import prompt_after
 from ..rules.targets import login_url, return_target
 from ..vocabulary.effects import Flow
-from ..vocabulary.errors import Refused, Unavailable
+from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
 from ..vocabulary.session import Session
 from . import access, log, replies, sessions, sign_in
@@ -30,9 +30,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
         return (yield from _with_session(app, request, found, now, extend=extend))
     if app.is_public(request.path):
         return Forward(refusal=_invitation(app, request))
-    if kind_of(request) is Kind.NAVIGATION and not request.websocket:
-        return (yield from _sign_in(app, request, found, now))
-    return replies.signed_out_answer(app, request, found.ended)
+    return (yield from _without_session(app, request, found, now))
 
 
 def require(app: Deployment, request: Request, context: str, now: float) -> Flow[Reply | None]:
@@ -40,9 +38,7 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
     try:
         found = yield from sessions.find(app, request, now, extend=False)
         if found.session is None:
-            if kind_of(request) is Kind.NAVIGATION:
-                return (yield from _sign_in(app, request, found, now))
-            return replies.signed_out_answer(app, request, found.ended)
+            return (yield from _without_session(app, request, found, now))
         outcome = yield from _with_session(app, request, found, now, extend=False, context=context)
     except Refused as error:
         return replies.refused(app, request, now, error)
@@ -51,9 +47,26 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
     return outcome if isinstance(outcome, Reply) else None
 
 
-def _sign_in(app: Deployment, request: Request, found: sessions.Found, now: float) -> Flow[Reply]:
+def _without_session(app: Deployment, request: Request, found: sessions.Found, now: float) -> Flow[Reply]:
+    if kind_of(request) is not Kind.NAVIGATION or request.websocket:
+        return replies.signed_out_answer(app, request, found.ended)
     prompt = prompt_after(found.ended)
     return (yield from sign_in.begin(app, request, now, _return_to(app, request), prompt=prompt))
+
+
+def instead(app: Deployment, request: Request, error: KMSIError, now: float) -> Flow[Reply | None]:
+    """What to answer where an app let an error of :mod:`.tokens` escape: what the request would get now, were it to
+    come again. ``None``: nothing better than the app's own failure."""
+    match error:
+        case Unavailable():
+            return replies.unavailable(app, request, now, error)
+        case SessionEnded() | SessionRequired():
+            found = sessions.Found(ended=error.reason if isinstance(error, SessionEnded) else None)
+            try:
+                return (yield from _without_session(app, request, found, now))
+            except Unavailable as failure:
+                return replies.unavailable(app, request, now, failure)
+    return None
 
 
 def _with_session(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..rules import sign_in_log
 from ..vocabulary.effects import AppendSignIn
-from ..vocabulary.errors import KMSIError, ProtocolError, Refused
+from ..vocabulary.errors import KMSIError, ProtocolError, Refused, Unavailable
 from ..vocabulary.messages import Request
 from ..vocabulary.session import Session
 from .deployment import Deployment
@@ -89,6 +89,25 @@ def failure(app: Deployment, request: Request, now: float, correlation_id: str, 
     hint = error.hint if isinstance(error, ProtocolError) else ""
     reason = getattr(error, "detail", str(error))
     return _append(app, request, now, correlation_id, code=error.code, failure_reason=reason, hint=hint, claims=None)
+
+
+def unconfirmed(
+    app: Deployment, request: Request, now: float, session: Session, error: Refused | Unavailable
+) -> AppendSignIn:
+    """The issuer was asked about a session without the person, and did not confirm it. What it said itself stays
+    behind our code, because it was about a token, and not about a sign-in."""
+    hint = error.hint if isinstance(error, ProtocolError) else ""
+    return _append(
+        app,
+        request,
+        now,
+        session.correlation_id,
+        code=error.code,
+        failure_reason=error.detail,
+        hint=f"asked again: {hint}" if hint else "",
+        claims=session.claims,
+        interactive=False,
+    )
 
 
 def refused(app: Deployment, request: Request, now: float, sign_in: SignIn, error: Refused) -> AppendSignIn:

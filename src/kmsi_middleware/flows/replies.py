@@ -40,7 +40,7 @@ WHY: dict[str, tuple[str, str]] = {
     "session_expired": ("Your session has ended", "You were signed in for as long as a session lasts here."),
     "signed_out": ("You are signed out", "You signed out here, or of another app that shares your sign-in."),
     "session_replaced": ("Your session has ended", "You signed in again, and the newer session holds."),
-    "session_revoked": ("Your session has ended", "An administrator ended it."),
+    "session_revoked": ("Your session has ended", "An administrator ended it, or your provider did."),
     "sign_in_frequency": ("Please sign in again", "Your organization asks for a fresh sign-in from time to time."),
     "insufficient_user_authentication": ("Please sign in again", "This needs a fresh sign-in."),
     "password_change_required": (
@@ -176,14 +176,18 @@ def sign_in_failed(
 def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None) -> Reply:
     """401 for who has no session and can't be redirected."""
     code = CODE_OF_REASON[reason] if reason else "no_session"
-    kind = kind_of(request)
+    return _sign_in_first(app, request, code, reason or code)
+
+
+def _sign_in_first(app: Deployment, request: Request, code: str, reason: str) -> Reply:
     # A posted form or a script's fetch can't be repeated from here: the person goes back to where it came from.
-    back = request.target if request.method == "GET" and kind is Kind.PAGE else _page_of(request)
+    is_page = request.method == "GET" and kind_of(request) is Kind.PAGE
+    back = request.target if is_page else _page_of(request)
     return _unauthorized(
         app,
         request,
         code=code,
-        reason=reason or code,
+        reason=reason,
         words=WHY[code],
         challenge=f'Cookie realm="{app.settings.cookie_name}"',
         url=_login_url(app, request, back, prompt=_PROMPT_AFTER.get(code, "")),

@@ -19,6 +19,7 @@ from ..vocabulary.session import EndReason, Session
 from .deployment import Deployment
 
 MOST_ATTEMPTS = 4
+MOST_SIDS = 8
 
 
 @frozen
@@ -41,6 +42,11 @@ def find(app: Deployment, request: Request, now: float, *, extend: bool = True) 
             return found
         ended = ended or found.ended
     return Found(ended=ended)
+
+
+def find_by(app: Deployment, request: Request, token: str, now: float) -> Flow[Found]:
+    """The session of one token. Looks and changes nothing."""
+    return (yield from _one(app, request, token, now, extend=False))
 
 
 def _one(app: Deployment, request: Request, token: str, now: float, *, extend: bool) -> Flow[Found]:
@@ -83,7 +89,7 @@ class SignIn:
     claims: Mapping[str, Any] = field(repr=False)
     sids: tuple[str, ...] = field(repr=False)
     auth_time: int | None
-    tokens: Mapping[str, str] = field(repr=False)
+    tokens: Mapping[str, Any] = field(repr=False)
     return_to: str
     correlation_id: str
     begun_at: int = 0
@@ -185,6 +191,7 @@ def start(
         address=request.client_address,
         country=(yield GetCountry(request.client_address)) if app.settings.country_database else None,
         sealed=seal_under(token, sign_in.tokens, app.dice),
+        refreshable=bool(sign_in.tokens.get("refresh_token")),
     )
     older = []
     for old_token in cookies.session_tokens(request.header("cookie"), request.site):
@@ -194,11 +201,10 @@ def start(
         older.append(old)
         over = isinstance(lifetimes.judge(old, app.settings_of(old.user_flow), now), lifetimes.Over)
         if not over and is_same_person(old, session):
-            sids = dict.fromkeys((*old.sids, *session.sids))
             session = replace(
                 session,
                 data=old.data,
-                sids=tuple(sids)[-8:],
+                sids=all_sids(old.sids, session.sids),
                 password_change_demanded_at=old.password_change_demanded_at,
             )
     yield CreateSession(session)
@@ -231,6 +237,11 @@ def save_data(session: Session, written: dict[str, Any], removed: frozenset[str]
         else:
             return changed
     raise Unavailable("the session changes too quickly to be saved")
+
+
+def all_sids(older: tuple[str, ...], newer: tuple[str, ...]) -> tuple[str, ...]:
+    """The issuer's names for its session, newest last; a logout may name an older one."""
+    return tuple(dict.fromkeys((*older, *newer)))[-MOST_SIDS:]
 
 
 def tokens_of(session: Session, token: str) -> dict[str, Any]:

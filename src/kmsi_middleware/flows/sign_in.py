@@ -24,13 +24,13 @@ from ..rules.oidc.discovery import Provider
 from ..rules.revocation import prompt_after
 from ..rules.seals import key_of
 from ..rules.targets import return_target
-from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetKeys, GetProvider, PutTicket
+from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetProvider, PutTicket
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, SignInRevoked, Unavailable
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
 from ..vocabulary.signals import SignInFacts, SignInSignals
-from . import access, forms, fresh, interrupt, log, replies, sessions, user_flows
+from . import access, forms, fresh, id_tokens, interrupt, log, replies, sessions, user_flows
 from .deployment import Deployment
 
 PROMPTS = frozenset({"login", "consent", "select_account", "create", "none"})
@@ -389,7 +389,7 @@ def _redeem(
         )
     )
     given = tokens.check_token_response(answer)
-    claims = yield from _claims(app, provider, given.id_token)
+    claims = yield from id_tokens.verified(app, provider, given.id_token)
     id_token.check_claims(
         claims,
         provider,
@@ -404,13 +404,12 @@ def _redeem(
         id_token.check_user_flow(claims, transaction.user_flow)
     facts = SignInFacts(claims, request.client_address, request.header("user-agent"))
     signals: SignInSignals = yield AskSignals(facts)
-    kept = {"id_token": given.id_token, "access_token": given.access_token, "refresh_token": given.refresh_token}
     sign_in = sessions.SignIn(
         issuer=str(claims["iss"]),
         claims=claims,
         sids=id_token.sids_of(claims, str(parameters.get("session_state", ""))),
         auth_time=id_token.auth_time_of(claims),
-        tokens={name: value for name, value in kept.items() if value},
+        tokens=tokens.as_kept(given, now),
         return_to=transaction.return_to,
         correlation_id=transaction.correlation_id,
         begun_at=transaction.started_at,
@@ -419,22 +418,6 @@ def _redeem(
         signals=signals.known(),
     )
     return sign_in, signals
-
-
-def _claims(app: Deployment, provider: Provider, token: str) -> Flow[dict[str, Any]]:
-    """The verified claims; a key that we don't know may be new, so the set is fetched once more."""
-    algorithms = app.settings.id_token_algorithms
-    jwks = yield GetKeys(provider.jwks_uri)
-    try:
-        return id_token.verified_claims(token, jwks, algorithms)
-    except id_token.UnknownKey:
-        jwks = yield GetKeys(provider.jwks_uri, unknown_kid=True)
-    try:
-        return id_token.verified_claims(token, jwks, algorithms)
-    except id_token.UnknownKey:
-        raise ProtocolError(
-            "id_token_key_unknown", "the ID token is signed by a key that the provider does not publish", status=502
-        ) from None
 
 
 def _failed(

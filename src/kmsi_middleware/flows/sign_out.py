@@ -9,11 +9,14 @@
    nothing without that cookie, because it is no secret between the issuer and us.
 5. The front channel always answers 200, redirects nowhere, and revokes nothing at the issuer: a frame proves
    nothing about the person.
+6. A sign-out that is started here gives the tokens back to an issuer that takes them (RFC 7009). Nobody waits long for
+   that, and its failure is no failure of the sign-out's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 from ..rules import cookies
 from ..rules.navigation import is_from_this_origin, is_plain_navigation
@@ -26,7 +29,7 @@ from ..vocabulary.effects import CountUnmatched, EndSession, FindSessions, Flow,
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import Session
-from . import forms, interrupt, replies, sessions
+from . import forms, interrupt, replies, sessions, tokens
 from .deployment import Deployment
 
 # Sent twice: the page that a person signs out from is kept for the back button only once it was left for the issuer.
@@ -79,11 +82,12 @@ def _ask(app: Deployment, request: Request, now: float, session: Session | None,
 
 def _end(app: Deployment, request: Request, now: float, found: sessions.Found, target: str) -> Flow[Reply]:
     session = found.session
-    id_token, claims = "", {}
+    kept: dict[str, Any] = {}
+    claims: dict[str, Any] = {}
     for token in cookies.session_tokens(request.header("cookie"), request.site):
         yield EndSession(key_of(token), "signed_out")
     if session is not None:
-        id_token, claims = sessions.tokens_of(session, found.token).get("id_token", ""), dict(session.claims)
+        kept, claims = sessions.tokens_of(session, found.token), dict(session.claims)
     gone = (
         cookies.clear_cookie(request.site, ""),
         # Nor may what another tab has begun sign in whoever sits down here next.
@@ -102,14 +106,15 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
         url = logout.end_session_url(
             provider,
             client_id=app.client_id,
-            id_token=id_token,
+            id_token=kept.get("id_token", ""),
             claims=claims,
             post_logout_redirect_uri=request.site.url(f"{app.prefix}/logged-out"),
             state=app.seals.seal("signed_out", {"to": target, "still": ""}, now),
         )
         still = "no_end_session" if url is None else ""
-        if flow is not None and flow.require_id_token_on_logout and not id_token:
+        if flow is not None and flow.require_id_token_on_logout and not kept.get("id_token"):
             url, still = None, "id_token_required"
+        yield from tokens.give_back(app, provider, kept)
     if url is None:
         state = app.seals.seal("signed_out", {"to": target, "still": still}, now)
         url = f"{request.site.root}{app.prefix}/logged-out?state={state}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
-from ..vocabulary.errors import SessionRequired
+from ..vocabulary.errors import KMSIError, SessionRequired
 
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -22,13 +22,18 @@ _SCALARS = (str, int, float, bool, type(None))
 class AppData(dict[str, Any]):
     """A dict that can tell what changed in it."""
 
+    __slots__ = ("__dict__", "started")
+    started: bool
+    """There once the app's response has started. In a slot, because nothing that is set costs less."""
     # Defaults on the class: most requests never touch their data, and pay for nothing but the dict.
     touched = False
     """Whether :meth:`changes` is worth asking; never wrongly False."""
     cookies: tuple[str, ...] = ()
     """Set-Cookie values that go with the app's response."""
     discarded = False
-    """Whether saving failed, so that the app's response is not sent."""
+    """Whether the app's response is not sent, because another one was in its place."""
+    failure: KMSIError | None = None
+    """What the app was told when it asked for an access token and there was none to give."""
     _nested: dict[str, Any] | None = None
     _written: set[str] | None = None
     _removed: set[str] | None = None

@@ -10,11 +10,20 @@
     ├── StoreConflict            another writer was faster (a taken key, an older version)
     │   └── SignInRevoked        the user's sessions were revoked after this sign-in began
     ├── UnknownSession           an id that is no session's
-    └── SessionRequired          the app writes session data where there is no session
+    ├── SessionRequired          the app wants what only a session has, and there is none
+    ├── SessionEnded             the session was there when the request began, and is over now
+    └── NoAccessToken            there is no access token to give to the app
 
 The code is the same in the exception, on the page, in the JSON and in the sign-in log. It never changes its
 meaning; texts may change.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .session import EndReason
 
 
 class KMSIError(Exception):
@@ -105,12 +114,35 @@ class UnknownSession(KMSIError, LookupError):
 
 
 class SessionRequired(KMSIError, TypeError):
-    """The app wrote to ``request.session`` in a request that has no session."""
+    """The app wrote to ``request.session``, or asked for an access token, in a request that has no session."""
 
     code = "session_required"
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "there is nowhere to keep data", before: str = "writing") -> None:
         super().__init__(
-            "this request has no session, so there is nowhere to keep data: "
-            "protect the path, or check request.user.is_authenticated before writing"
+            f"this request has no session, so {what}: "
+            f"protect the path, or check request.user.is_authenticated before {before}"
         )
+
+
+class SessionEnded(KMSIError):
+    """The session is over since this request began: signed out meanwhile, or the issuer does not stand behind it any
+    more. ``reason`` is the tombstone's word, ``None`` if there is none."""
+
+    code = "session_ended"
+
+    def __init__(self, reason: EndReason | None) -> None:
+        self.reason = reason
+        super().__init__(f"{self.code}: the session is over ({reason or 'nothing is known of it'})")
+
+
+class NoAccessToken(KMSIError):
+    """There is no access token for the app. ``no_access_token``: the issuer gave none. ``access_token_expired``: it
+    is over, and without a refresh token (scope ``offline_access``) there is no other."""
+
+    code = "no_access_token"
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")

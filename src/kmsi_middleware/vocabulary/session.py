@@ -22,8 +22,9 @@ EndReason = Literal[
 ]
 """Why a session ended: one word for the page, the JSON, the log and the tombstone."""
 
-Revoker = Literal["", "cli", "python", "page"]
-"""Who revoked a session, for the log: the command line, a Python call, or the person's own page."""
+Revoker = Literal["", "cli", "python", "page", "issuer"]
+"""Who revoked a session, for the log: the command line, a Python call, the person's own page, or the issuer when it
+was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,12 @@ class Session:
     """When the person was sent to change the password."""
     user_flow: str = ""
     """The user flow that the person came through; ``""`` where the app has none."""
+    confirmed_at: int | None = None
+    """When the issuer last said, after the sign-in itself, that the session stands."""
+    put_off_until: int | None = None
+    """Until when the issuer is not asked whether it stands: it could not be, or it was and has not answered."""
+    refreshable: bool = False
+    """Whether there is a refresh token among the sealed tokens."""
     user_agent: str = field(default="", repr=False)
     """What the browser called itself at the sign-in, bounded."""
     address: str = field(default="", repr=False)
