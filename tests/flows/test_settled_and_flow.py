@@ -64,9 +64,14 @@ class Process:
 
 
 class SettledAndFlow(RuleBasedStateMachine):
-    @initialize(expiry=st.sampled_from(["rolling", "absolute"]), answer=st.sampled_from(["yes", "no"]))
-    def open(self, expiry: str, answer: str) -> None:
-        self.world = World(session_expiry=expiry)
+    @initialize(
+        expiry=st.sampled_from(["rolling", "absolute"]),
+        answer=st.sampled_from(["yes", "no"]),
+        every=st.sampled_from([0, 900]),
+        scope=st.sampled_from(["openid", "openid offline_access"]),
+    )
+    def open(self, expiry: str, answer: str, every: int, scope: str) -> None:
+        self.world = World(session_expiry=expiry, revalidate_every=every, scope=scope)
         self.processes = [Process(self.world), Process(self.world)]
         self.browsers = [Browser(self.world) for _ in range(3)]
         self.hits = 0
@@ -105,9 +110,15 @@ class SettledAndFlow(RuleBasedStateMachine):
 
     @rule(browser=which, answer=st.sampled_from(["yes", "no"]))
     def sign_in_again(self, browser: int, answer: str) -> None:
+        if self.world.idp.is_away:
+            return
         person = self.browsers[browser]
         asking = location(person.come_back(person.begin("/.auth/login?prompt=login"), ALICE))
         person.reply_to(asking, answer)
+
+    @rule(is_away=st.booleans())
+    def lose_the_issuer(self, is_away: bool) -> None:
+        self.world.idp.is_away = is_away
 
     @rule(browser=which)
     def sign_out(self, browser: int) -> None:

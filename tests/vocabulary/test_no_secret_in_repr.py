@@ -135,6 +135,7 @@ SHOWN: dict[str, set[str]] = {
         "user_flow",
         "then",
         "came_from",
+        "confirms",
     },  # without its seed, the id alone opens nothing
     "Turn": {"user_flow", "then", "page"},
     "UserFlow": {

@@ -13,7 +13,7 @@ from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
 from ..vocabulary.session import Session
-from . import access, log, replies, sessions, sign_in
+from . import access, log, replies, revalidation, sessions, sign_in
 from .deployment import Deployment
 
 
@@ -26,6 +26,11 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     # A prefetch is nobody's activity, and a WebSocket's handshake can't carry a renewed cookie for sure.
     extend = not request.websocket and not is_prefetch(request)
     found = yield from sessions.find(app, request, now, extend=extend)
+    if found.session is not None:
+        asked = yield from revalidation.revalidate(app, request, found, _return_to(app, request), now)
+        if isinstance(asked, Reply):
+            return asked
+        found = asked
     if found.session is not None:
         return (yield from _with_session(app, request, found, now, extend=extend))
     if app.is_public(request.path):

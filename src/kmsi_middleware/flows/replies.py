@@ -41,6 +41,7 @@ WHY: dict[str, tuple[str, str]] = {
     "signed_out": ("You are signed out", "You signed out here, or of another app that shares your sign-in."),
     "session_replaced": ("Your session has ended", "You signed in again, and the newer session holds."),
     "session_revoked": ("Your session has ended", "An administrator ended it, or your provider did."),
+    "session_unconfirmed": ("Please sign in again", "Your provider has not confirmed your session for a while."),
     "sign_in_frequency": ("Please sign in again", "Your organization asks for a fresh sign-in from time to time."),
     "insufficient_user_authentication": ("Please sign in again", "This needs a fresh sign-in."),
     "password_change_required": (
@@ -177,6 +178,11 @@ def signed_out_answer(app: Deployment, request: Request, reason: EndReason | Non
     """401 for who has no session and can't be redirected."""
     code = CODE_OF_REASON[reason] if reason else "no_session"
     return _sign_in_first(app, request, code, reason or code)
+
+
+def unconfirmed(app: Deployment, request: Request) -> Reply:
+    """401 for who has a session that the issuer has not confirmed, and can't be redirected."""
+    return _sign_in_first(app, request, "session_unconfirmed", "session_unconfirmed")
 
 
 def _sign_in_first(app: Deployment, request: Request, code: str, reason: str) -> Reply:

@@ -30,7 +30,7 @@ from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.settings import DAY
 from ..vocabulary.signals import SignInFacts, SignInSignals
-from . import access, forms, fresh, id_tokens, interrupt, log, replies, sessions, user_flows
+from . import access, confirmation, forms, fresh, id_tokens, interrupt, log, replies, sessions, user_flows
 from .deployment import Deployment
 
 PROMPTS = frozenset({"login", "consent", "select_account", "create", "none"})
@@ -49,9 +49,11 @@ def begin(
     user_flow: str = "",
     then: str = "",
     named: bool = False,
+    confirms: bool = False,
 ) -> Flow[Reply]:
     """Send the browser to the issuer. ``ask``: for what a policy wants. ``user_flow``: through that flow, ``named`` if
-    it was asked for although, or because, there may be a session; ``then`` follows it."""
+    it was asked for although, or because, there may be a session; ``then`` follows it. ``confirms``: only to ask
+    whether the issuer stands behind the session that there is."""
     ask = ask or access.Ask()
     user_flow = user_flow or app.settings.user_flows.default
     prompt = prompt or ask.prompt or user_flows.prompt(app, user_flow)
@@ -68,6 +70,7 @@ def begin(
         user_flow=user_flow,
         then=then,
         came_from=user_flows.came_from(app, request),
+        confirms=confirms,
     )
     try:
         provider: Provider = yield GetProvider(app.authority(request.site, user_flow))
@@ -114,11 +117,11 @@ def _redirect_uri(app: Deployment, request: Request) -> str:
 
 
 def again(
-    app: Deployment, request: Request, now: float, return_to: str, ask: access.Ask, session: Session
+    app: Deployment, request: Request, now: float, return_to: str, ask: access.Ask, session: Session, **more: Any
 ) -> Flow[Reply]:
-    """The same for who has a session, and needs a fresher sign-in."""
+    """The same for who has a session, and needs a fresher sign-in, or the issuer's word that it still stands."""
     through, hint = user_flows.of_session(app, session), hint_of(session)
-    return (yield from begin(app, request, now, return_to, ask=ask, login_hint=hint, user_flow=through))
+    return (yield from begin(app, request, now, return_to, ask=ask, login_hint=hint, user_flow=through, **more))
 
 
 def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -198,7 +201,7 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         raise Refused("state_unknown", "this sign-in was not started here, or too long ago", retry=True)
     found = yield from sessions.find(app, request, now, extend=not transaction.is_forced)
     session = found.session
-    if session is not None and (not transaction.is_forced or session.started_at > transaction.started_at):  # rule 3
+    if session is not None and confirmation.is_late(session, transaction):  # rule 3
         gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
         return replies.redirect(transaction.return_to, cookies=(*found.set_cookies, gone))
     secrets = _secrets(app, request, now, transaction)
@@ -213,8 +216,10 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         user_flows.check_known(app, transaction)
         if user_flows.is_reset(app, transaction):
             return (yield from _after_reset(app, request, now, transaction, parameters, found))
-        return (yield from _complete(app, request, now, transaction, secrets, parameters, session))
+        return (yield from _complete(app, request, now, transaction, secrets, parameters, found))
     except (Refused, Unavailable) as error:
+        if transaction.confirms:
+            return (yield from _unconfirmed(app, request, now, transaction, session, error))
         # Who starts sign-ins only to let them fail must not fill the log with it, nor be led round in a circle.
         if (yield CountUnmatched("failed sign-in", request.client_address)):
             yield log.failure(app, request, now, transaction.correlation_id, error)
@@ -266,10 +271,15 @@ def _complete(
     transaction: Transaction,
     secrets: Secrets,
     parameters: dict[str, Any],
-    live: Session | None,
+    found: sessions.Found,
 ) -> Flow[Reply]:
-    """Redeem the code, and start the session or ask first. ``live``: the session that there is."""
+    """Redeem the code, and start the session or ask first. ``found``: the session that there is."""
     sign_in, signals = yield from _redeem(app, request, now, transaction, secrets, parameters)
+    live = found.session
+    gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+    if transaction.confirms and live is not None and sessions.is_same_person(live, sign_in):
+        yield from confirmation.confirmed(app, live, found.token, sign_in, now)
+        return replies.redirect(transaction.return_to, cookies=(gone,))
     sign_in, verdict = yield from _judge(app, request, now, transaction, sign_in, signals)
     if verdict.refusal is not None:
         return (yield from _turned_away(app, request, now, transaction, sign_in, verdict.refusal))
@@ -288,7 +298,6 @@ def _complete(
         remembered=interrupt.remembered_answer(app, request, now, sign_in),
     )
     decision = kmsi.decide(situation)
-    gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
     if decision.ask:
         return (yield from interrupt.suspend(app, request, now, sign_in, gone))
     try:
@@ -299,6 +308,28 @@ def _complete(
         return (yield from _turned_away(app, request, now, transaction, sign_in, fresh.revoked()))
     yield log.success(app, request, now, session, sign_in)
     return replies.redirect(sign_in.return_to, cookies=(*set_cookies, gone))
+
+
+def _unconfirmed(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    session: Session | None,
+    error: Refused | Unavailable,
+) -> Flow[Reply]:
+    """The issuer did not confirm the session. Either it said that it does not, and the person signs in; or it failed
+    to say anything, and the person goes on."""
+    over = yield from confirmation.is_over(app, request, session, error, now)
+    gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
+    if not over:
+        return replies.redirect(transaction.return_to, cookies=(gone,))
+    reply: Reply
+    if session is None:
+        reply = yield from begin(app, request, now, transaction.return_to)
+    else:
+        reply = yield from again(app, request, now, transaction.return_to, access.Ask(), session)
+    return replace(reply, headers=(*reply.headers, *cookies.as_headers((gone,))))
 
 
 def _judge(

@@ -94,7 +94,7 @@ class Settings:
     scope: str = _setting(
         "openid profile email",
         unit="names, separated by spaces",
-        effect="What is asked for at sign-in. Must contain `openid`.",
+        effect="What is asked for at sign-in. Must contain `openid`; `offline_access` asks for a refresh token.",
         source="OpenID Connect Core 1.0 §3.1.2.1",
     )
     response_mode: Literal["query", "form_post"] = _setting(
@@ -319,8 +319,16 @@ class Settings:
     background_grace: int = _setting(
         7_200,
         unit="seconds, 0 to 86,400",
-        effect="For how long requests in the background go on after a sign-in fell due, if the person does nothing.",
+        effect="For how long requests in the background go on after a sign-in, or the issuer's word, fell due, if the "
+        "person does nothing.",
         source="Seed “authentication session management”: example 2",
+    )
+    revalidate_every: int = _setting(
+        0,
+        unit="seconds, 300 to 86,400; 0 is off",
+        effect="How often the issuer is asked whether a session still stands: with the refresh token where there is "
+        "one, else by taking the browser there and back.",
+        source="Seed “authentication session management”: any violation of IT policies revokes the session",
     )
     current_risk: CurrentRiskHook | None = _setting(
         None,

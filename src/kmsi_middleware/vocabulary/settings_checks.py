@@ -36,14 +36,16 @@ _RANGES = {
     "sign_in_log_days": (1, 3_650, "days"),
     "http_timeout": (1, 60, "seconds"),
     "background_grace": (0, 86_400, "seconds"),
+    "revalidate_every": (300, 86_400, "seconds, or 0 for never"),
 }
+_OFF = {("revalidate_every", 0)}
 _ASYMMETRIC = re.compile(r"(RS|PS|ES)(256|384|512)|EdDSA|Ed25519|ES256K")
 
 
 def check_each(settings: Settings) -> None:
     """What each setting must satisfy by itself."""
     for name, (low, high, unit) in _RANGES.items():
-        if not low <= getattr(settings, name) <= high:
+        if not low <= getattr(settings, name) <= high and (name, getattr(settings, name)) not in _OFF:
             raise SettingsError(name, getattr(settings, name), f"give {low:,} to {high:,} {unit}")
     for name, flow in settings.user_flows.items():  # first, because the issuer is one of them
         _issuer(place(name, "authority"), flow.authority)

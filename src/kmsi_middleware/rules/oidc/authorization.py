@@ -51,6 +51,8 @@ class Transaction:
     """The user flow that follows it."""
     came_from: str = ""
     """The page that the person was on, where that is known."""
+    confirms: bool = False
+    """Whether the issuer is only asked if it stands behind the session that there is."""
 
     @property
     def is_forced(self) -> bool:
@@ -105,6 +107,7 @@ def new_transaction(
     user_flow: str = "",
     then: str = "",
     came_from: str = "",
+    confirms: bool = False,
 ) -> tuple[Transaction, Secrets]:
     """A fresh attempt and its secrets."""
     transaction = Transaction(
@@ -120,6 +123,7 @@ def new_transaction(
         user_flow,
         then,
         came_from,
+        confirms,
     )
     return transaction, Secrets(encode(dice(16)))
 
@@ -139,6 +143,7 @@ def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
         "u": transaction.user_flow,
         "n": transaction.then,
         "b": transaction.came_from,
+        "k": transaction.confirms,
     }
     return seals.seal("state", payload, now)
 
@@ -148,7 +153,7 @@ def opened_state(state: str, seals: Seals, now: float) -> Transaction | None:
     payload = seals.open("state", state, within=TRANSACTION_SECONDS, now=now)
     if payload is None:
         return None
-    return Transaction(*(payload[name] for name in "irtpmcsfaunb"))
+    return Transaction(*(payload[name] for name in "irtpmcsfaunbk"))
 
 
 def authorization_url(
