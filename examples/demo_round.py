@@ -17,6 +17,7 @@ from fake_browser import Browser, Page
 if TYPE_CHECKING:
     from demo_servers import Demo
 
+SIGNED_OUT = "<h1>You are signed out</h1>"
 ASKED, SIGN_IN = "<h1>Stay signed in?</h1>", "<h1>Sign in</h1>"
 CODE, PAYING = "<h1>Enter your code</h1>", "<p>Payments, "
 KEPT, NOT_KEPT = "kept when the browser closes", "ends when the browser closes"
@@ -95,9 +96,9 @@ def _whole_round(demo: Demo, browser: Browser, expect: Callable[..., None]) -> N
     me = browser.http.get(f"{tea}.auth/me")
     expect("the Tea counter is out as well", me.status_code == 401 and me.json()["code"] == "signed_out", me.text)
     page = browser.visit(tea)
-    expect("and sends to the provider, which asks for the password", SIGN_IN in page.text, page.url)
+    expect("and tells a person why", page.status_code == 401 and SIGNED_OUT in page.text, page.text)
     page = browser.visit(notebook)
-    expect("as does the Notebook", SIGN_IN in page.text, page.url)
+    expect("the Notebook sends to the provider, which asks for the password", SIGN_IN in page.text, page.url)
 
 
 def _ended_at_the_provider(demo: Demo, browser: Browser, elsewhere: Browser, expect: Callable[..., None]) -> None:

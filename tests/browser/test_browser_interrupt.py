@@ -207,6 +207,8 @@ def test_all_of_it_without_scripts(browser: Chromium, notebook: str, tea: str) -
         browser.is_at(tea, "Tea counter")
         browser.sign_out(tea)
         browser.open(notebook)
+        browser.sees("You are signed out")
+        browser.press("Sign in")
         browser.sees("Sign in")
     finally:
         browser.cdp("Emulation.setScriptExecutionDisabled", value=False)

@@ -54,9 +54,15 @@ def test_the_whole_round(browser: Chromium, demo: Demo, notebook: str, tea: str)
         assert "cookie" not in frame.sent
     browser.open(f"{tea}.auth/me")
     browser.wait("The reason", lambda: '"signed_out"' in browser.text)
-    for app in (tea, notebook):
-        browser.open(app)
-        browser.sees("Sign in")
+    browser.open(tea)
+    browser.sees("You are signed out")
+    assert "You signed out of another app" in browser.text
+    browser.reload()
+    browser.sees("You are signed out")
+    browser.press("Sign in")
+    browser.sees("Sign in")
+    browser.open(notebook)
+    browser.sees("Sign in")
 
 
 def test_a_persistent_cookie_survives_the_browser_and_another_does_not(

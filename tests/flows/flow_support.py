@@ -208,6 +208,8 @@ class World:
         self.signals: SignInSignals = SignInSignals()
         self.facts: list[Any] = []
         self.log: list[Mapping[str, Any]] = []
+        self.notes: list[Mapping[str, Any]] = []
+        """What people were told of sessions that ended."""
         self.unmatched = UnmatchedCounter(limit=3)
         self.broken: dict[type[Effect], KMSIError] = {}
         self.may_ask = True
@@ -287,6 +289,8 @@ class World:
                 return self.signals
             case ask.AppendSignIn(record):
                 return self.log.append(record)
+            case ask.NoteSession(record):
+                return self.notes.append(record)
             case ask.CountUnmatched(kind, address):
                 return self.unmatched.hit(kind, address, now)
             case ask.MayTry(kind, address):
@@ -395,8 +399,12 @@ class Browser:
     # What people do --------------------------------------------------------------------------------------
 
     def begin(self, target: str = "/", headers: Mapping[str, str] = NAVIGATION) -> str:
-        """Go somewhere; the app sends the browser to the provider. Answer: the authorization URL."""
-        url = location(self.get(target, headers))
+        """Go somewhere; the app sends the browser to the provider, or says why the session ended, and then the person
+        presses the button. Answer: the authorization URL."""
+        outcome = self.get(target, headers)
+        if isinstance(outcome, Reply) and outcome.status == 401:
+            outcome = self.get(page_of(outcome, 401).context["login_url"])
+        url = location(outcome)
         assert url.startswith(self.world.idp.metadata.authorization_endpoint + "?")
         return url
 

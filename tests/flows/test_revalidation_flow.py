@@ -131,10 +131,13 @@ def test_a_session_that_the_issuer_gave_up_is_over_with_that_very_request(offlin
     assert len(world.idp.refreshed) == 1
 
 
-def test_a_person_is_taken_to_a_real_sign_in_then(offline: Browser) -> None:
+def test_a_person_is_told_and_taken_to_a_real_sign_in_then(offline: Browser) -> None:
     offline.world.now += EVERY
     offline.world.idp.grants.clear()
-    assert to_issuer(offline.get("/", NAVIGATION))["prompt"] == "login"
+    page = page_of(offline.get("/", NAVIGATION), 401)
+    assert page.context["reason"] == "revoked"
+    assert offline.world.notes[-1]["reason"] == "revoked"
+    assert to_issuer(offline.get(page.context["login_url"]))["prompt"] == "login"
 
 
 @pytest.mark.parametrize(

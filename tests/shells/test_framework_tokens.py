@@ -109,7 +109,10 @@ def test_an_endpoint_of_two_lines_is_all_it_takes(stage: Any, shell: str, make: 
     assert browser.visit(root + page).json()["token"] not in ("", first)
     admin.post(f"{IDP_HERE}/users", {"user": "mia", "event": "disable"}, source=f"{IDP_HERE}/users")
     world.clock.pass_(HOUR)
-    again = browser.visit(root + page)
+    told = browser.visit(root + page)
+    assert told.status == 401
+    (sign_in,) = Page(told.text).links
+    again = browser.click(sign_in, on=told)
     assert "pick" in Page(again.text).buttons
     assert query_of(again.url)["redirect_uri"] == f"{HOME}/.auth/callback"
     assert browser.fetch(root + page).json()["code"] == "session_revoked"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.shells.shell_support import DAY, HOME, HOUR, MINUTE, Browser, World
+from tests.shells.shell_support import DAY, HOME, HOUR, MINUTE, Browser, Page, World
 
 
 def test_a_persistent_cookie_survives_the_browsers_close_and_a_non_persistent_one_does_not(any_world: World) -> None:
@@ -38,7 +38,11 @@ def test_a_browser_that_restored_its_session_cookie_after_the_lifetime_is_not_si
     answer = browser.fetch("/page")
     assert answer.status == 401
     assert (answer.json()["code"], answer.json()["reason"]) == ("session_expired", "idle")
-    assert "/authorize" in browser.visit("/page").trail[0].header("location")
+    page = browser.visit("/page")
+    assert page.status == 401
+    assert "Your session has ended" in page.text
+    (sign_in,) = Page(page.text).links
+    assert "/authorize" in browser.click(sign_in, on=page).trail[0].header("location")
 
 
 @pytest.mark.parametrize(

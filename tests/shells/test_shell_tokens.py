@@ -206,12 +206,18 @@ def test_an_account_that_was_disabled_ends_the_session(
 
 @pytest.mark.parametrize("event", ["disable", "revoke"])
 @pytest.mark.parametrize("path", ["/token", "/framework"])
-def test_a_person_is_taken_to_sign_in(world: World, browser: Browser, admin: Browser, event: str, path: str) -> None:
+def test_a_person_is_told_and_signs_in_really(
+    world: World, browser: Browser, admin: Browser, event: str, path: str
+) -> None:
     serve(world)
     browser.sign_in("mia", "yes", at="/caught")
     at_provider(admin, event)
     world.clock.pass_(HOUR)
     page = browser.visit(path)
+    assert page.status == 401
+    assert "Your session was ended" in page.text
+    (sign_in,) = Page(page.text).links
+    page = browser.click(sign_in, on=page)
     assert page.url.startswith(f"{IDP}/authorize?")
     assert "prompt=login" in page.url
     assert "pick" in Page(page.text).buttons

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -84,7 +84,7 @@ def _noted(effect: ask.EndSession | ask.EndSessions, now: float) -> Generator[Ef
     return count
 
 
-def log(record: dict[str, Any]) -> None:
+def log(record: Mapping[str, Any]) -> None:
     """Write a record of :mod:`kmsi_middleware.rules.session_log`."""
     _log.info("%s", json.dumps(record, separators=(",", ":"), ensure_ascii=False))
 

@@ -20,6 +20,7 @@ from ..vocabulary.records import frozen
 from ..vocabulary.session import Session
 from ..vocabulary.settings import CurrentRiskHook, SignInSignalsHook
 from ..vocabulary.signals import SignInFacts, SignInSignals
+from . import keeping
 from .aside import Aside
 from .keeping import Keeping, store_call
 from .provider import ProviderClient
@@ -137,6 +138,8 @@ class Services(Keeping):
         match effect:
             case ask.AppendSignIn(record):
                 return lambda: self.log.append(record, now), False
+            case ask.NoteSession(record):
+                return lambda: keeping.log(record), True
             case ask.CountUnmatched(kind, address):
                 return lambda: self.unmatched.hit(kind, address, now), True
             case ask.GetPolicies():

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
-from ..rules.revocation import prompt_after
 from ..rules.targets import login_url, return_target
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
 from ..vocabulary.session import Session
-from . import access, log, replies, revalidation, sessions, sign_in
+from . import access, log, replies, revalidation, sessions, sign_in, telling
 from .deployment import Deployment
 
 
@@ -34,7 +33,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     if found.session is not None:
         return (yield from _with_session(app, request, found, now, extend=extend))
     if app.is_public(request.path):
-        return Forward(refusal=_invitation(app, request))
+        return Forward(refusal=_invitation(app, request, found))
     return (yield from _without_session(app, request, found, now))
 
 
@@ -53,10 +52,15 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
 
 
 def _without_session(app: Deployment, request: Request, found: sessions.Found, now: float) -> Flow[Reply]:
-    if kind_of(request) is not Kind.NAVIGATION or request.websocket:
-        return replies.signed_out_answer(app, request, found.ended)
-    prompt = prompt_after(found.ended)
-    return (yield from sign_in.begin(app, request, now, _return_to(app, request), prompt=prompt))
+    """To the sign-in, for who just opens a page; everybody else is told, and so is whoever had a session that was
+    ended for a reason that is news. The cookie stays, so that a reload says the same."""
+    if _is_navigation(request) and not telling.is_news(found):
+        return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
+    return (yield from telling.tell(app, request, found, now))
+
+
+def _is_navigation(request: Request) -> bool:
+    return kind_of(request) is Kind.NAVIGATION and not request.websocket
 
 
 def instead(app: Deployment, request: Request, error: KMSIError, now: float) -> Flow[Reply | None]:
@@ -66,8 +70,8 @@ def instead(app: Deployment, request: Request, error: KMSIError, now: float) -> 
         case Unavailable():
             return replies.unavailable(app, request, now, error)
         case SessionEnded() | SessionRequired():
-            found = sessions.Found(ended=error.reason if isinstance(error, SessionEnded) else None)
             try:
+                found = yield from sessions.find(app, request, now, extend=False)
                 return (yield from _without_session(app, request, found, now))
             except Unavailable as failure:
                 return replies.unavailable(app, request, now, failure)
@@ -126,7 +130,7 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
 def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Reply]:
     """To where the password is changed; then a fresh sign-in; and if the password is still the old one, a page."""
     demanded_at = session.password_change_demanded_at
-    if kind_of(request) is not Kind.NAVIGATION or request.websocket:
+    if not _is_navigation(request):
         return replies.sign_in_due(app, request, ask, now, code="password_change_required")
     url = app.settings.password_change_url
     if demanded_at is None and url is not None:
@@ -156,10 +160,12 @@ def _may_connect(app: Deployment, request: Request) -> bool:
     return origin in {item.lower() for item in allowed}
 
 
-def _invitation(app: Deployment, request: Request) -> Reply | None:
-    """``protect="none"``: the app's 403 to an anonymous navigation becomes a sign-in."""
+def _invitation(app: Deployment, request: Request, found: sessions.Found) -> Reply | None:
+    """``protect="none"``: the app's 403 to an anonymous navigation becomes a sign-in, or the news."""
     if app.settings.protect != "none" or kind_of(request) is not Kind.NAVIGATION:
         return None
+    if telling.is_news(found):
+        return replies.signed_out_answer(app, request, found.ended, as_page=True)
     return replies.redirect(login_url(request.site, app.prefix, _return_to(app, request)))
 
 

@@ -9,7 +9,7 @@ from ..rules.lifetimes import promised_end
 from ..vocabulary.effects import Flow
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
-from . import replies, sessions
+from . import replies, sessions, telling
 from .deployment import Deployment
 
 
@@ -17,7 +17,7 @@ def me(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """401 without a session. No tokens; no CORS; not cacheable."""
     found = yield from sessions.find(app, request, now, extend=False)
     if found.session is None:
-        return replies.signed_out_answer(app, request, found.ended)
+        return (yield from telling.tell(app, request, found, now, as_page=False))
     body = json.dumps(described(app, found.session, now)).encode()
     headers = (
         ("content-type", "application/json"),

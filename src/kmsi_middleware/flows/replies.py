@@ -36,19 +36,48 @@ CODE_OF_REASON: dict[EndReason, str] = {
 }
 
 WHY: dict[str, tuple[str, str]] = {
+    # Why a session ended, by the reason.
+    "idle": (
+        "Your session has ended",
+        "You were away for a while, so you were signed out to keep your account safe. Sign in to go on.",
+    ),
+    "absolute": ("Your session has ended", "A session here lasts only so long, even in use. Sign in to go on."),
+    "signed_out": ("You are signed out", "You signed out in this browser. Sign in to go on."),
+    "front_channel": (
+        "You are signed out",
+        "You signed out of another app, or at the place where you sign in, and so you were signed out here, too. "
+        "Sign in to go on.",
+    ),
+    "back_channel": (
+        "You are signed out",
+        "The place where you sign in has ended your session: you signed out there or of another app, or an "
+        "administrator did it. Sign in to go on.",
+    ),
+    "replaced": (
+        "Your session has ended",
+        "You have signed in again in this browser, and the newer session took this one’s place. Sign in to go on.",
+    ),
+    "revoked": (
+        "Your session was ended",
+        "You ended it from another device, or an administrator did, or the place where you sign in. Sign in to go on; "
+        "you will be asked to prove that it is you.",
+    ),
+    "sign_in_frequency": (
+        "Please sign in again",
+        "Your organization asks for a fresh sign-in from time to time. Sign in to go on.",
+    ),
+    "policy": (
+        "Please sign in again",
+        "Your organization’s rules for signing in have changed since you did. Sign in to go on.",
+    ),
+    # What is wanted where none ended, by the code.
     "no_session": ("Please sign in", "You need to be signed in to do this."),
-    "session_expired": ("Your session has ended", "You were signed in for as long as a session lasts here."),
-    "signed_out": ("You are signed out", "You signed out here, or of another app that shares your sign-in."),
-    "session_replaced": ("Your session has ended", "You signed in again, and the newer session holds."),
-    "session_revoked": ("Your session has ended", "An administrator ended it, or your provider did."),
     "session_unconfirmed": ("Please sign in again", "Your provider has not confirmed your session for a while."),
-    "sign_in_frequency": ("Please sign in again", "Your organization asks for a fresh sign-in from time to time."),
     "insufficient_user_authentication": ("Please sign in again", "This needs a fresh sign-in."),
     "password_change_required": (
         "Please change your password",
         "Your organization wants you to change your password before you go on. Then sign in again.",
     ),
-    "policy": ("Please sign in again", "A policy of your organization has changed."),
 }
 
 _PROMPT_AFTER = {"sign_in_revoked": "login", "fresh_sign_in_required": "login", "session_revoked": "login"}
@@ -74,7 +103,7 @@ def page(status: int, template: Page, *, cookies: Sequence[str] = (), headers: H
 
 def wants_page(request: Request) -> bool:
     """Whether a person will see the answer."""
-    return kind_of(request) in (Kind.NAVIGATION, Kind.PAGE)
+    return kind_of(request) in (Kind.NAVIGATION, Kind.PAGE) and not request.websocket
 
 
 def error_page(
@@ -174,28 +203,28 @@ def sign_in_failed(
     )
 
 
-def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None) -> Reply:
-    """401 for who has no session and can't be redirected."""
+def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None, *, as_page: bool) -> Reply:
+    """401 for who has no session: a page or a problem that says why, where a session ended."""
     code = CODE_OF_REASON[reason] if reason else "no_session"
-    return _sign_in_first(app, request, code, reason or code)
+    return _sign_in_first(app, request, code, reason or code, as_page=as_page)
 
 
 def unconfirmed(app: Deployment, request: Request) -> Reply:
     """401 for who has a session that the issuer has not confirmed, and can't be redirected."""
-    return _sign_in_first(app, request, "session_unconfirmed", "session_unconfirmed")
+    return _sign_in_first(app, request, "session_unconfirmed", "session_unconfirmed", as_page=wants_page(request))
 
 
-def _sign_in_first(app: Deployment, request: Request, code: str, reason: str) -> Reply:
+def _sign_in_first(app: Deployment, request: Request, code: str, reason: str, *, as_page: bool) -> Reply:
     # A posted form or a script's fetch can't be repeated from here: the person goes back to where it came from.
-    is_page = request.method == "GET" and kind_of(request) is Kind.PAGE
-    back = request.target if is_page else _page_of(request)
+    back = request.target if request.method == "GET" and as_page else _page_of(request)
     return _unauthorized(
         app,
         request,
         code=code,
         reason=reason,
-        words=WHY[code],
+        words=WHY[reason],
         challenge=f'Cookie realm="{app.settings.cookie_name}"',
+        as_page=as_page,
         url=_login_url(app, request, back, prompt=_PROMPT_AFTER.get(code, "")),
     )
 
@@ -219,27 +248,36 @@ def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code
         reason=reason,
         words=WHY[code],
         challenge=", ".join(parts),
+        as_page=wants_page(request),
         url=f"{_login_url(app, request, _page_of(request))}&ask={app.seals.seal('ask', kept, now)}",
     )
 
 
 def _unauthorized(
-    app: Deployment, request: Request, *, code: str, reason: str, words: tuple[str, str], challenge: str, url: str
+    app: Deployment,
+    request: Request,
+    *,
+    code: str,
+    reason: str,
+    words: tuple[str, str],
+    challenge: str,
+    as_page: bool,
+    url: str,
 ) -> Reply:
     """A 401 that tells the way to sign in: a page, or a problem that scripts and htmx can follow."""
     title, text = words
-    kind = kind_of(request)
     headers: Headers = (("www-authenticate", challenge),)
-    if kind is Kind.PAGE:
+    if as_page:
         context = {
             "app_name": app.settings.app_name,
             "reason_title": title,
             "reason_text": text,
             "login_url": url,
             "code": code,
+            "reason": reason,
         }
         return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=headers)
-    if kind is Kind.HTMX:
+    if kind_of(request) is Kind.HTMX:
         headers = (*headers, ("hx-redirect", url))
     return problem(401, code, text, headers=headers, reason=reason, login_url=url)
 

@@ -61,8 +61,9 @@ def _by_refresh_token(
         return (yield from _put_off(found, session, now))
     try:
         outcome: Session | Busy = yield ToTheEnd(tokens.renew(app, request, session, found.token, now))
-    except SessionEnded as error:
-        return sessions.Found(ended=error.reason)
+    except SessionEnded:
+        gone = yield from sessions.find_by(app, request, found.token, now)
+        return sessions.Found(left=gone.left)
     except (ProviderUnavailable, ProtocolError) as error:  # of which nobody hears but by the log
         if (yield CountUnmatched("provider", request.client_address)):
             yield log.unconfirmed(app, request, now, session, error)

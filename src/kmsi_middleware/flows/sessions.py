@@ -15,7 +15,7 @@ from ..vocabulary.effects import CreateSession, EndSession, Flow, GetCountry, Lo
 from ..vocabulary.errors import StoreConflict, Unavailable
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
-from ..vocabulary.session import EndReason, Session
+from ..vocabulary.session import EndReason, Session, Tombstone
 from .deployment import Deployment
 
 MOST_ATTEMPTS = 4
@@ -23,25 +23,40 @@ MOST_SIDS = 8
 
 
 @frozen
+class Left:
+    """What is left of a session that is over."""
+
+    id: str
+    tombstone: Tombstone
+    session: Session | None = None
+    """Of one that ran out and that nobody ended."""
+
+
+@frozen
 class Found:
-    """What a request's cookies lead to: a session, or the reason why there is none any more."""
+    """What a request's cookies lead to: a session, or what is left of one."""
 
     session: Session | None = None
     token: str = field(default="", repr=False)
     until: int = 0
     set_cookies: tuple[str, ...] = field(default=(), repr=False)
-    ended: EndReason | None = None
+    left: Left | None = None
+
+    @property
+    def ended(self) -> EndReason | None:
+        """Why there is no session any more, if there was one."""
+        return None if self.left is None else self.left.tombstone.reason
 
 
 def find(app: Deployment, request: Request, now: float, *, extend: bool = True) -> Flow[Found]:
     """The session of this request. ``extend=False`` looks and changes nothing."""
-    ended: EndReason | None = None
+    left: Left | None = None
     for token in cookies.session_tokens(request.header("cookie"), request.site):
         found = yield from _one(app, request, token, now, extend=extend)
         if found.session is not None:
             return found
-        ended = ended or found.ended
-    return Found(ended=ended)
+        left = left or found.left
+    return Found(left=left)
 
 
 def find_by(app: Deployment, request: Request, token: str, now: float) -> Flow[Found]:
@@ -56,10 +71,10 @@ def _one(app: Deployment, request: Request, token: str, now: float, *, extend: b
         if stored is None:
             return Found()
         if not isinstance(stored, Session):
-            return Found(ended=stored.reason)
+            return Found(left=Left(key.hex(), stored))
         match lifetimes.judge(stored, app.settings_of(stored.user_flow), now):
-            case lifetimes.Over(reason=reason):
-                return Found(ended=reason)
+            case lifetimes.Over(reason, at):
+                return Found(left=Left(key.hex(), Tombstone(reason, at, stored.correlation_id), stored))
             case lifetimes.Good(until=until):
                 return Found(stored, token, until)
             case lifetimes.Due(session=due):

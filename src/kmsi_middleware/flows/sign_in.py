@@ -135,7 +135,7 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise Refused("bad_prompt", f"prompt can be {', '.join(sorted(PROMPTS))}")
     if kind_of(request) is not Kind.NAVIGATION:
-        return replies.signed_out_answer(app, request, None)
+        return replies.signed_out_answer(app, request, None, as_page=replies.wants_page(request))
     user_flow = user_flows.asked_for(app, query)
     # Another site's link may start a sign-in, but not replace the session that there is.
     is_cross_site = request.header("sec-fetch-site").lower() == "cross-site"

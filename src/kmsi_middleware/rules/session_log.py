@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ..vocabulary.session import EndReason, Revoker, Session, Tombstone
 from .sign_in_log import clean_text, timestamp
 
+Recipient = Literal["person", "script"]
 ENDED = "session_ended"
 TOLD = "session_end_told"
 
@@ -31,12 +32,14 @@ def ended(session: Session, reason: EndReason, by: Revoker, at: float) -> dict[s
     }
 
 
-def told(session_id: str, ended: Tombstone, session: Session | None, address: str, at: float) -> dict[str, Any]:
-    """A person, or a script of theirs, was told why there is no session any more. ``address`` is where to.
+def told(
+    session_id: str, left: Tombstone, session: Session | None, *, to: Recipient, address: str, at: float
+) -> dict[str, Any]:
+    """A person, or a script of theirs, was told why there is no session any more. ``address`` is where they are.
     ``session``: of one that ran out and that nobody ended, what the store still has."""
-    known = _known(session) if session is not None else {"session": session_id, "correlation_id": ended.correlation_id}
-    ended_at = timestamp(ended.ended_at)
-    return {"event": TOLD, "reason": ended.reason, "at": timestamp(at), "ended_at": ended_at, **known, **_from(address)}
+    known = _known(session) if session is not None else {"session": session_id, "correlation_id": left.correlation_id}
+    when = {"at": timestamp(at), "ended_at": timestamp(left.ended_at)}
+    return {"event": TOLD, "reason": left.reason, "to": to, **when, **known, **_from(address)}
 
 
 def _known(session: Session) -> dict[str, Any]:

@@ -238,6 +238,13 @@ class AppendSignIn(Effect):
 
 
 @frozen
+class NoteSession(Effect):
+    """Write a record of what became of a session (``rules.session_log``) to the log. Answer: ``None``."""
+
+    record: Mapping[str, Any] = field(repr=False)
+
+
+@frozen
 class CountUnmatched(Effect):
     """A request that matched nothing (a callback without a transaction, a logout for an unknown ``sid``).
 
