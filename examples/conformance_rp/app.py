@@ -13,21 +13,33 @@ import httpx
 from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from kmsi_middleware import KMSIMiddleware
+from kmsi_middleware.tokens import access_token_async
 
 
 async def home(request: Request) -> Response:
-    return HTMLResponse(PAGE.render(user=request.user))
+    """Who has signed in, and what userinfo says (OpenID Connect Core 1.0 §5.3)."""
+    token = await access_token_async(request)
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as http:
+        found = (await http.get(metadata_url(request.user.claims["iss"]))).raise_for_status().json()
+        userinfo = (await http.get(found["userinfo_endpoint"])).raise_for_status().json()
+    if userinfo.get("sub") != request.user.claims["sub"]:
+        return PlainTextResponse("What userinfo says is about somebody else.", 502)
+    return HTMLResponse(PAGE.render(user=request.user, claims=request.user.claims | userinfo))
+
+
+def metadata_url(issuer: str) -> str:
+    return f"{issuer.rstrip('/')}/.well-known/openid-configuration"
 
 
 def register(issuer: str, base_url: str) -> dict[str, str]:
     """OpenID Connect Dynamic Client Registration 1.0 §3. The bundle in SSL_CERT_FILE is trusted."""
     here = f"{base_url}/.auth"
     with httpx.Client() as http:
-        found = http.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration").raise_for_status().json()
+        found = http.get(metadata_url(issuer)).raise_for_status().json()
         if found["issuer"] != issuer:
             raise SystemExit(f"the metadata of {issuer} is that of {found['issuer']}")
         client = {
@@ -62,7 +74,7 @@ def create() -> Starlette:
     settings = {name: value for name, value in settings.items() if f"KMSI_{name.upper()}" not in os.environ}
     if not os.environ.get("KMSI_CLIENT_ID"):
         settings |= register(os.environ["KMSI_ISSUER"], base_url)
-    app = Starlette(routes=[Route("/{path:path}", home)])
+    app = Starlette(routes=[Route("/", home)])
     app.add_middleware(KMSIMiddleware, **settings)
     return app
 
@@ -70,6 +82,6 @@ def create() -> Starlette:
 PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Conformance</title><link rel="icon" href="data:,">
 <h1>{{ user.display_name }}</h1>
-<dl>{% for name, value in user.claims.items() %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>
+<dl>{% for name, value in claims.items() %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>
 <form method="post" action="/.auth/logout"><button>Sign out</button></form>
 </html>""")

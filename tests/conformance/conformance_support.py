@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 from tests.conformance.misbehaving_provider import SECRET, Provider
-from tests.shells.shell_servers import Answer
+from tests.shells.shell_servers import Answer, Server
 from tests.shells.shell_support import HOME, IDP, Browser, Page, World
+from tests.shells.token_app import TokenApp
 
 DISCOVERED = [".well-known/openid-configuration"]
 AUTHORIZED = [*DISCOVERED, "authorize"]
 REDEEMED = [*AUTHORIZED, "token", "jwks"]
 """What is asked for in a sign-in, in this order. Userinfo is not: the middleware never asks for it."""
+
+PAGE = "/?x=1"
+"""What a person asks for who has to sign in first."""
 
 WAYS = {"query": "asgi-asyncio", "form_post": "wsgi"}
 """Each module runs with both response modes, and on that occasion through both shells."""
@@ -33,6 +37,8 @@ class ConformanceWorld(World):
     """The middleware, a provider, and browsers. ``way`` is one of ``WAYS``."""
 
     client_id = HOME
+    asks_itself: tuple[str, ...] = ()
+    """What the app asks the provider for when it is shown."""
 
     def __init__(self, way: str, folder: Path) -> None:
         super().__init__(WAYS[way], "memory", folder)
@@ -52,6 +58,12 @@ class ConformanceWorld(World):
         self.client(**fixed | settings)
         return made
 
+    def app(self, origin: str = HOME, server: dict[str, Any] | None = None, **settings: Any) -> Server:
+        """One that uses access tokens."""
+        app = TokenApp()
+        inner = app.wsgi if self.shell == "wsgi" else app.asgi
+        return self.serve(self.middleware(inner, **settings), origin, small=app, **(server or {}))
+
 
 def go(browser: Browser, url: str) -> Answer:
     """Go there, and wherever that leads: at the provider nobody is asked for anything."""
@@ -70,7 +82,7 @@ def code_on(page: Answer) -> str:
 
 
 def refused(
-    world: ConformanceWorld, provider: Provider, *, code: str, asked: list[str] = REDEEMED, at: str = "/page"
+    world: ConformanceWorld, provider: Provider, *, code: str, asked: list[str] = REDEEMED, at: str = PAGE
 ) -> bool:
     """A sign-in there ends with a page that has this code, and without a session; and of the provider nothing was
     asked for beyond ``asked``."""
@@ -91,15 +103,15 @@ def signs_in(
     browser: Browser | None = None,
     *,
     asked: list[str] = REDEEMED,
-    at: str = "/page?x=1",
-    to: str = "/page?x=1",
+    at: str = PAGE,
+    to: str = PAGE,
 ) -> bool:
     """A sign-in there leads to the page that was asked for, with a session."""
     browser = browser or world.browser()
     page = go(browser, HOME + at)
     assert (page.status, page.url) == (200, HOME + to), code_on(page)
     assert browser.who() == "Alice"
-    assert provider.asked == asked
+    assert provider.asked == [*asked, *world.asks_itself]
     return True
 
 
@@ -121,3 +133,23 @@ def notified(world: ConformanceWorld, logout_token: str) -> Answer:
     assert answer.header("cache-control") == "no-store"
     assert answer.cookies == []
     return answer
+
+
+def with_refresh_tokens(world: ConformanceWorld) -> Provider:
+    """Deploy anew, so that the provider gives refresh tokens too."""
+    return world.deploy(scope="openid profile email offline_access")
+
+
+def refreshed(world: ConformanceWorld, provider: Provider) -> str:
+    """The new access token that the app gets when the first one is over, or the code of what it gets instead."""
+    browser = world.browser()
+    assert signs_in(world, provider, browser)
+    first = browser.visit(f"{HOME}/token").json()["token"]
+    world.clock.pass_(300)
+    provider.requests.clear()
+    said = browser.visit(f"{HOME}/caught").json()
+    assert provider.asked == ["token"]
+    assert provider.last("token")["grant_type"] == "refresh_token"
+    assert said.get("token") != first
+    assert browser.who() == "Alice"
+    return str(said.get("token") or said["code"])

@@ -39,11 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ConformanceWorld]:
-    """Both response modes, each through another shell; ``http``: over sockets."""
+    """Both response modes, each through another shell; with ``http`` before them, over sockets."""
     monkeypatch.setattr(kmsi_middleware.assembly, "PageRenderer", _our_pages)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    http = request.param == "http"
-    made = HttpWorld(tmp_path, monkeypatch) if http else ConformanceWorld(request.param, tmp_path)
+    http, _, way = request.param.rpartition(" ")
+    made = HttpWorld(way, tmp_path, monkeypatch) if http else ConformanceWorld(way, tmp_path)
     for face in (kmsi_middleware.asgi, kmsi_middleware.wsgi):
         monkeypatch.setattr(face, "assemble", made.assembled)
     made.deploy()

@@ -24,7 +24,6 @@ from tests.shells.shell_servers import Answer, Headers
 SECRET = "a secret of the app: 100 % & more"
 ALICE: dict[str, Any] = {"sub": "alice", "name": "Alice", "email": "alice@example.com"}
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-ACCESS_TOKEN = "an access token"
 
 
 class Provider:
@@ -50,6 +49,11 @@ class Provider:
         self._claims: dict[str, Any] = {}
         self._answer: dict[str, Any] = {}
         self._tokens: dict[str, Any] = {}
+        self._refreshed: dict[str, Any] = {"nonce": ...}
+        self._userinfo: dict[str, Any] = {}
+        self._grants: dict[str, dict[str, str]] = {}
+        self.accepted: set[str] = set()
+        """Access tokens that userinfo takes."""
         self._return: dict[str, Any] = {}
         self._signature: Callable[[dict[str, Any]], str] = token_of("RS256")
         self._which = 0
@@ -93,6 +97,16 @@ class Provider:
     def sends(self, **claims: Any) -> Self:
         """Claims of the ID token."""
         self._claims |= claims
+        return self
+
+    def refreshes(self, **claims: Any) -> Self:
+        """Claims of the ID token that comes with a refresh; without a nonce unless it is given here."""
+        self._refreshed |= claims
+        return self
+
+    def says(self, **members: Any) -> Self:
+        """Members of the userinfo response."""
+        self._userinfo |= members
         return self
 
     def tells_auth_time_only_with_max_age(self) -> Self:
@@ -162,6 +176,10 @@ class Provider:
                 client = json.loads(request.content)
                 assert client["redirect_uris"]
                 return httpx.Response(201, json=client | {"client_id": "a-new-client", "client_secret": SECRET})
+            case "GET", "userinfo":
+                if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.accepted:
+                    return httpx.Response(401)
+                return httpx.Response(200, json=_without_gaps(ALICE | self._userinfo))
             case "GET", "end_session":
                 return self._end_session(given)
         return httpx.Response(404)
@@ -213,15 +231,27 @@ class Provider:
         return _redirect(asked["redirect_uri"], answer)
 
     def _token(self, request: httpx.Request, form: dict[str, str]) -> httpx.Response:
-        asked = self._codes.pop(form.get("code", ""), None)
+        is_refresh = form["grant_type"] == "refresh_token"
+        asked = self._grants.pop(form["refresh_token"], None) if is_refresh else self._codes.pop(form["code"], None)
         if asked is None:
             return httpx.Response(400, json={"error": "invalid_grant"})
         is_basic = "authorization" in request.headers
         if _client(request, form) != (asked["client_id"], SECRET) or (is_basic and not self._basic):
             return httpx.Response(401, json={"error": "invalid_client"})
-        challenge = b64(hashlib.sha256(form["code_verifier"].encode()).digest())
-        if (challenge, form["redirect_uri"]) != (asked["code_challenge"], asked["redirect_uri"]):
+        challenge = b64(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
+        proofs = (challenge, form.get("redirect_uri")), (asked["code_challenge"], asked["redirect_uri"])
+        if not is_refresh and proofs[0] != proofs[1]:
             return httpx.Response(400, json={"error": "invalid_grant"})
+        number = next(self._numbers)
+        answer = {"token_type": "Bearer", "access_token": f"access {number}", "expires_in": 300}
+        self.accepted.add(f"access {number}")
+        if "offline_access" in asked["scope"].split():
+            answer["refresh_token"] = f"refresh {number}"
+            self._grants[f"refresh {number}"] = asked
+        answer["id_token"] = self._id_token(asked, number, self._refreshed if is_refresh else {})
+        return httpx.Response(200, json=_without_gaps(answer | self._tokens))
+
+    def _id_token(self, asked: dict[str, str], number: int, changed: dict[str, Any]) -> str:
         now = int(self.clock())
         claims: dict[str, Any] = {
             "iss": self.issuer,
@@ -230,15 +260,14 @@ class Provider:
             "exp": now + 300,
             "auth_time": now,
             "nonce": asked["nonce"],
-            "sid": f"a session at the provider, number {next(self._numbers)}",
-            "at_hash": b64(hashlib.sha256(ACCESS_TOKEN.encode()).digest()[:16]),
+            "sid": f"a session at the provider, number {number}",
+            "at_hash": b64(hashlib.sha256(f"access {number}".encode()).digest()[:16]),
         }
         if self._auth_time_only_with_max_age and "max_age" not in asked:
             del claims["auth_time"]
-        id_token = self._signature(_without_gaps(ALICE | claims | self._claims))
+        id_token = self._signature(_without_gaps(ALICE | claims | self._claims | changed))
         self._hints.add(id_token)
-        answer = {"token_type": "Bearer", "access_token": ACCESS_TOKEN, "expires_in": 300, "id_token": id_token}
-        return httpx.Response(200, json=_without_gaps(answer | self._tokens))
+        return id_token
 
     def _end_session(self, asked: dict[str, str]) -> httpx.Response:
         if asked.get("id_token_hint") not in self._hints:

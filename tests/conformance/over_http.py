@@ -17,7 +17,7 @@ import httpx
 import pytest
 import uvicorn
 from examples.conformance_rp.app import create
-from tests.conformance.conformance_support import ConformanceWorld
+from tests.conformance.conformance_support import DISCOVERED, ConformanceWorld
 from tests.conformance.misbehaving_provider import SECRET, Provider
 from tests.shells.shell_servers import Answer, Headers
 from tests.shells.shell_support import HOME, Clock
@@ -89,8 +89,10 @@ def running(app: Any) -> Iterator[int]:
 class HttpWorld(ConformanceWorld):
     """``examples/conformance_rp`` as its users start it, with everything from the environment."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__("query", folder)
+    asks_itself = (*DISCOVERED, "userinfo")
+
+    def __init__(self, response_mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(response_mode, folder)
         self.clock = Clock(time.time())
         self._environment = monkeypatch
         self._open = ExitStack()
@@ -104,6 +106,7 @@ class HttpWorld(ConformanceWorld):
             "client_id": self.client_id,
             "client_secret": SECRET,
             "base_url": HOME,
+            "response_mode": self.response_mode,
             **settings,
         }
         for name, value in given.items():

@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from examples.demo_servers import ROOT, Server, Trouble
 from examples.fake_browser import Browser, Loopback
-from tests.conformance.conformance_support import DISCOVERED, REDEEMED, module
+from tests.conformance.conformance_support import DISCOVERED, REDEEMED, WAYS, go, module
 from tests.conformance.misbehaving_provider import SECRET, Provider
-from tests.conformance.over_http import HOST, listening
+from tests.conformance.over_http import HOST, HttpWorld, listening
 from tests.servers.server_programs import free_port
+from tests.shells.shell_support import HOME
 
 pytestmark = pytest.mark.servers
 
@@ -91,6 +92,25 @@ def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
     return bundle, context
 
 
+over_http = pytest.mark.parametrize("world", [f"http {mode}" for mode in WAYS], indirect=True)
+
+
+@over_http
+@module("oidcc-client-test-userinfo-bearer-header")
+def test_it_asks_for_userinfo_with_the_access_token_in_the_header(world: HttpWorld, provider: Provider) -> None:
+    provider.says(locale="Wonderland")
+    assert "<dd>Wonderland</dd>" in go(world.browser(), f"{HOME}/").text
+    assert provider.requests[-1].headers["authorization"] in {f"Bearer {token}" for token in provider.accepted}
+
+
+@over_http
+@module("oidcc-client-test-userinfo-invalid-sub")
+def test_it_refuses_userinfo_about_somebody_else(world: HttpWorld, provider: Provider) -> None:
+    provider.says(sub="bob", name="Bob")
+    page = go(world.browser(), f"{HOME}/")
+    assert (page.status, page.text) == (502, "What userinfo says is about somebody else.")
+
+
 @module("oidcc-client-test-dynamic-registration")
 def test_without_a_client_id_it_registers_itself_at_an_issuer_that_only_its_bundle_trusts(tmp_path: Path) -> None:
     bundle, tls = certified(tmp_path)
@@ -104,7 +124,7 @@ def test_without_a_client_id_it_registers_itself_at_an_issuer_that_only_its_bund
         ):
             page = browser.visit(f"{url}/")
             assert "<h1>Alice</h1>" in page.text
-            assert provider.asked == [*DISCOVERED, "register", *REDEEMED]
+            assert provider.asked == [*DISCOVERED, "register", *REDEEMED, *HttpWorld.asks_itself]
             registered = json.loads(provider.requests[1].content)
             assert registered["redirect_uris"] == [f"{url}/.auth/callback"]
             assert provider.last("authorize")["client_id"] == "a-new-client"

@@ -7,7 +7,7 @@ from tests.conformance.conformance_support import WAYS, ConformanceWorld, module
 from tests.conformance.misbehaving_provider import Provider
 from tests.rules.oidc.oidc_support import jwk
 
-pytestmark = pytest.mark.parametrize("world", [*WAYS, "http"], indirect=True)
+pytestmark = pytest.mark.parametrize("world", [*WAYS, "http query"], indirect=True)
 
 
 @module("oidcc-client-test")

@@ -17,9 +17,11 @@ from tests.conformance.conformance_support import (
     code_on,
     go,
     notified,
+    refreshed,
     refused,
     signs_in,
     signs_out,
+    with_refresh_tokens,
 )
 from tests.conformance.misbehaving_provider import SECRET, Provider
 from tests.rules.oidc.oidc_support import jwk
@@ -190,6 +192,14 @@ def test_a_subject_is_opaque_and_another_one_for_each_app(world: ConformanceWorl
     assert (here, there) == ("A_7/+=~é§ " * 20, "another")
 
 
+@pytest.mark.parametrize("claims", [{"nonce": ...}, {"nonce": ..., "at_hash": ..., "sid": ..., "auth_time": ...}])
+def test_a_refreshed_id_token_may_have_no_nonce_and_little_else(
+    world: ConformanceWorld, claims: dict[str, Any]
+) -> None:
+    provider = with_refresh_tokens(world).refreshes(**claims)
+    assert refreshed(world, provider) in provider.accepted
+
+
 # Asking again --------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +363,7 @@ def test_a_session_that_is_not_known_is_a_success(world: ConformanceWorld, provi
     assert told(world, provider) == 200
 
 
-@pytest.mark.parametrize("world", [*WAYS, "http"], indirect=True)
+@pytest.mark.parametrize("world", [*WAYS, "http query"], indirect=True)
 def test_keys_may_be_fetched_from_inside_the_request(
     world: ConformanceWorld, provider: Provider, browser: Browser
 ) -> None:
@@ -363,7 +373,7 @@ def test_keys_may_be_fetched_from_inside_the_request(
     provider.rotates(before="end_session").notifies.append(lambda: answers.append(told(world, provider)))
     browser.sign_out()
     assert answers == [200]
-    assert provider.asked == [*REDEEMED, "end_session", "jwks"]
+    assert provider.asked == [*REDEEMED, *world.asks_itself, "end_session", "jwks"]
 
 
 # Signing out here ----------------------------------------------------------------------------------------------
