@@ -98,6 +98,24 @@ def test_a_renewal_of_a_non_persistent_session_sets_no_cookie(world: World, brow
     assert not browser.persistent
 
 
+@pytest.mark.parametrize("answer", ["yes", "no"])
+@pytest.mark.parametrize("fixed", [{"session_expiry": "absolute"}, {"session_max_age": 1, "session_lifetime": DAY}])
+def test_where_the_end_is_fixed_the_use_is_noted_without_a_cookie(fixed: dict[str, Any], answer: str) -> None:
+    world = World(**fixed)
+    browser = Browser(world)
+    browser.sign_in(answer=answer)
+    before, cookie = browser.session, browser.jar[COOKIE]
+    assert before is not None
+    for _ in range(20):
+        world.now += HOUR
+        outcome = browser.get("/orders")
+        assert [type(effect) for effect in world.asked] == [ask.LoadSession, ask.SaveSession]
+        assert set_cookies(outcome) == ()
+        assert browser.session is not None
+        assert (browser.session.renewed_at, browser.session.expires_at) == (world.now, before.expires_at)
+    assert browser.jar[COOKIE] == cookie
+
+
 def test_the_app_sees_the_renewed_session(world: World, browser: Browser) -> None:
     browser.sign_in()
     world.now += 3 * HOUR

@@ -34,7 +34,7 @@ from kmsi_middleware.rules.seals import key_of
 from kmsi_middleware.vocabulary.messages import Forward, Reply
 
 PEOPLE = {"alice": ALICE, "bob": BOB}
-LONGEST_UNTIL_RENEWAL = HOUR
+LONGEST_UNTIL_NOTED = HOUR
 
 people = st.sampled_from(sorted(PEOPLE))
 prompts = st.sampled_from(["", "", "login", "select_account"])
@@ -108,17 +108,19 @@ class Model:
         return self.life is not None and self.now < self.end(self.life)
 
     def visit(self) -> None:
-        """Somebody is there: a rolling session is renewed when a tenth of its lifetime, or an hour, has gone."""
+        """Somebody is there: noted when a tenth of the lifetime, or an hour, has gone; it renews a rolling session."""
         life = self.life
         if life is None or not self.signed_in:
             return
         if life.persistent and not self.keep_days:
             life.promised, life.persistent = self.end(life), False
             return
-        step = min(self.length(life.persistent) // 10, LONGEST_UNTIL_RENEWAL)
+        step = min(self.length(life.persistent) // 10, LONGEST_UNTIL_NOTED)
         now = int(self.now)
-        if self.rolling and now >= life.renewed + step and self.allowed(life, now) > self.end(life):
-            life.renewed, life.promised = now, self.allowed(life, now)
+        if now >= life.renewed + step:
+            life.renewed = now
+            if self.rolling:
+                life.promised = self.allowed(life, now)
 
     def start(self, person: str, sid: str, persistent: bool) -> None:
         old = self.life
@@ -316,12 +318,15 @@ class SessionLife(RuleBasedStateMachine):
             assert mine[0] == self.browser.session
             assert self.model.life is not None
             assert list(mine[0].sids) == self.model.life.sids
+            assert (mine[0].renewed_at, mine[0].expires_at) == (self.model.life.renewed, self.model.life.promised)
 
     @invariant()
     def the_cookie_is_persistent_exactly_when_the_model_is(self) -> None:
         if self.model.signed_in:
             assert self.model.life is not None
             assert self.browser.persistent is self.model.life.persistent
+            if self.browser.persistent:
+                assert self.browser.jar[COOKIE].until == self.model.life.promised
 
     @invariant()
     def the_cookies_fit(self) -> None:

@@ -131,36 +131,72 @@ def test_a_rolling_session_is_renewed_after_a_tenth_and_within_the_hour(
         assert judge(due.session, by, now) == Good(int(now) + after)
 
 
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(("persistent", "after"), [(False, 720), (True, HOUR)])
 @pytest.mark.parametrize("max_age", [1, 90])
-def test_an_absolute_session_is_never_renewed(persistent: bool, max_age: int) -> None:
+def test_an_absolute_session_is_noted_as_used_and_never_extended(persistent: bool, after: int, max_age: int) -> None:
     by = settings(session_expiry="absolute", session_max_age=max_age)
     one = session(by, persistent=persistent)
-    for now in (T0, T0 + 720, T0 + LIFETIME - 1):
-        assert judge(one, by, now) == Good(one.expires_at)
+    for now in (T0, T0 + after - 1):
+        assert judge(one, by, now) == Good(T0 + after)
+    for now in (T0 + after, T0 + after + 0.9, T0 + LIFETIME - 1):
+        assert judge(one, by, now) == Due(replace(one, renewed_at=int(now)))
+    late = replace(one, renewed_at=one.expires_at - 10)
+    assert judge(late, by, one.expires_at - 1) == Good(one.expires_at)
+    assert judge(late, by, one.expires_at) == Over("absolute", one.expires_at)
 
 
-def test_nothing_is_renewed_where_the_greatest_age_is_promised_already() -> None:
+def test_a_loosened_setting_never_reaches_an_absolute_session() -> None:
+    one = session(settings(session_expiry="absolute"))
+    due = judge(one, settings(session_expiry="absolute", session_lifetime=86_400), T0 + LIFETIME - 1)
+    assert due == Due(replace(one, renewed_at=T0 + LIFETIME - 1))
+
+
+def test_where_the_greatest_age_is_promised_already_the_use_is_noted_and_nothing_else() -> None:
     by = settings(session_max_age=1)
     one = session(by, renewed=DAY - LIFETIME)
-    for now in (one.renewed_at, one.renewed_at + 720, T0 + DAY - 1):
-        assert judge(one, by, now) == Good(T0 + DAY)
+    assert judge(one, by, one.renewed_at) == Good(one.renewed_at + 720)
+    for now in (one.renewed_at + 720, T0 + DAY - 1):
+        assert judge(one, by, now) == Due(replace(one, renewed_at=now))
     almost = session(by, renewed=DAY - LIFETIME - 1)
     due = judge(almost, by, almost.renewed_at + 720)
     assert isinstance(due, Due)
     assert due.session.expires_at == T0 + DAY
 
 
+@given(
+    expiry=st.sampled_from(["rolling", "absolute"]),
+    persistent=st.booleans(),
+    lifetime=st.sampled_from([900, LIFETIME, 86_400]),
+    max_age=st.sampled_from([1, 90]),
+    every=st.integers(1, HOUR),
+)
+def test_the_last_use_is_true_to_about_an_hour_for_every_kind_of_session(
+    expiry: str, persistent: bool, lifetime: int, max_age: int, every: int
+) -> None:
+    by = settings(session_expiry=expiry, session_lifetime=lifetime, session_max_age=max_age)
+    one, now = session(by, persistent=persistent), T0
+    for _ in range(100):
+        verdict = judge(one, by, now)
+        if isinstance(verdict, Over):
+            break
+        one = verdict.session if isinstance(verdict, Due) else one
+        assert now - one.renewed_at < HOUR
+        now += every
+
+
 def test_activity_keeps_a_rolling_session_alive_and_the_greatest_age_ends_it() -> None:
     by = settings(session_max_age=1)
-    one, now, renewals = session(by), T0, 0
+    one, now, renewals, notes = session(by), T0, 0, 0
     while not isinstance(verdict := judge(one, by, now), Over):
         if isinstance(verdict, Due):
-            one, renewals = verdict.session, renewals + 1
+            notes += 1
+            renewals += verdict.session.expires_at > one.expires_at
+            one = verdict.session
         now += 60
     assert verdict == Over("absolute", T0 + DAY)
     assert now == T0 + DAY
     assert renewals == (DAY - LIFETIME) // 720
+    assert notes == DAY // 720 - 1
 
 
 # Settings that change -------------------------------------------------------------------------------------
@@ -189,7 +225,7 @@ def test_a_tightened_setting_ends_live_sessions_at_once(
 def test_switching_to_absolute_counts_from_the_sign_in_again() -> None:
     one = session(settings(), renewed=5_000)
     absolute = settings(session_expiry="absolute")
-    assert isinstance(judge(one, absolute, T0 + LIFETIME - 1), Good)
+    assert not isinstance(judge(one, absolute, T0 + LIFETIME - 1), Over)
     assert judge(one, absolute, T0 + LIFETIME) == Over("absolute", T0 + LIFETIME)
 
 

@@ -85,15 +85,19 @@ def _one(app: Deployment, request: Request, token: str, now: float, *, extend: b
                     yield SaveSession(due)
                 except StoreConflict:
                     continue  # somebody else was faster: what they saved may be all that is needed
-                changed = stored.persistent or due.persistent
-                return Found(due, token, 0, (session_cookie(request, token, due, now),) if changed else ())
+                is_told = _as_kept(stored) != _as_kept(due)
+                return Found(due, token, 0, (session_cookie(request, token, due, now),) if is_told else ())
     return Found(stored, token)
+
+
+def _as_kept(session: Session) -> int | None:
+    """Until when the browser keeps the session's cookie; ``None``: until it closes."""
+    return session.expires_at if session.persistent else None
 
 
 def session_cookie(request: Request, token: str, session: Session, now: float) -> str:
     """The Set-Cookie of a session: persistent or non-persistent."""
-    until = session.expires_at if session.persistent else None
-    return cookies.set_cookie(request.site, "", token, until=until, now=now)
+    return cookies.set_cookie(request.site, "", token, until=_as_kept(session), now=now)
 
 
 @frozen

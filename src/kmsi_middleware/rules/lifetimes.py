@@ -6,8 +6,9 @@
 4. What was promised (``expires_at``) and what the settings in force allow: the earlier of the two ends it, so
    that a tightened setting reaches live sessions at once, and a loosened one reaches none without activity.
 5. At the very second of its end a session is over.
-6. A rolling session is renewed once a tenth of its lifetime has gone, and at least once an hour: not with
-   every request, so that a passing request writes nothing.
+6. That a session is used is noted once a tenth of its lifetime has gone, and at least once an hour: not with every
+   request, so that a passing request writes nothing. A rolling session is renewed by it; where the end is fixed,
+   because the session is absolute or has reached rule 3, nothing else changes.
 7. With keeping switched off (``keep_me_signed_in_days=0``) a persistent session falls back to rule 1's
    ``session_lifetime`` and its cookie becomes non-persistent.
 
@@ -23,7 +24,7 @@ from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session
 from ..vocabulary.settings import DAY, Settings
 
-LONGEST_UNTIL_RENEWAL = 3_600
+LONGEST_UNTIL_NOTED = 3_600
 
 
 @frozen
@@ -75,17 +76,14 @@ def judge(session: Session, settings: Settings, now: float) -> Good | Due | Over
         return Over(_reason(session, settings, end), end)
     if persistent != session.persistent:
         return Due(replace(session, persistent=False, expires_at=end))
+    noted = session.renewed_at + min(lifetime(settings, persistent=persistent) // 10, LONGEST_UNTIL_NOTED)
+    if now < noted:
+        return Good(min(end, noted))
+    used = replace(session, renewed_at=int(now))
     if settings.session_expiry == "absolute":
-        return Good(end)
-    renewal = session.renewed_at + min(lifetime(settings, persistent=persistent) // 10, LONGEST_UNTIL_RENEWAL)
-    renewed = promised_end(
-        settings, persistent=persistent, started_at=session.started_at, renewed_at=max(int(now), renewal)
-    )
-    if renewed <= end:  # rule 3 caps it already: a renewal would change nothing
-        return Good(end)
-    if now < renewal:
-        return Good(min(end, renewal))
-    return Due(replace(session, renewed_at=int(now), expires_at=renewed))
+        return Due(used)
+    renewed = promised_end(settings, persistent=persistent, started_at=session.started_at, renewed_at=used.renewed_at)
+    return Due(replace(used, expires_at=renewed))
 
 
 def _reason(session: Session, settings: Settings, end: int) -> EndReason:

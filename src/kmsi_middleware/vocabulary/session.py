@@ -50,6 +50,7 @@ class Session:
     has stopped it (:class:`Mark`)."""
     started_at: int
     renewed_at: int
+    """When its use was last noted: true to about an hour (:mod:`kmsi_middleware.rules.lifetimes`, rule 6)."""
     expires_at: int
     persistent: bool
     """Whether the browser was told to keep the cookie when it closes."""
