@@ -51,14 +51,13 @@ def test_a_scope_that_is_cancelled_does_not_cancel_the_work(backend: str) -> Non
 
     async def run() -> None:
         work = Work()
-        with anyio.fail_after(5):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(to_the_end, work())
-                await work.begun.wait()
-                tasks.cancel_scope.cancel()
-                work.go_on.set()
-                with anyio.CancelScope(shield=True):
-                    await work.done.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(to_the_end, work())
+            await work.begun.wait()
+            tasks.cancel_scope.cancel()
+            work.go_on.set()
+            with anyio.fail_after(5, shield=True):
+                await work.done.wait()
 
     anyio.run(run, backend=backend)
 

@@ -411,6 +411,7 @@ def test_nor_to_one_whose_metadata_are_not_in_order(world: World, browser: Brows
 
 @pytest.mark.parametrize("headers", [SCRIPT, PREFETCH, FRAME])
 def test_in_the_background_it_goes_on_for_the_grace(world: World, browser: Browser, headers: dict[str, str]) -> None:
+    world.configure(session_expiry="absolute")
     world.now += EVERY + GRACE - 1
     outcome = browser.get("/", headers)
     assert isinstance(outcome, Forward)

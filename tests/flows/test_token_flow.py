@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.flows.flow_support import ALICE, BOB, HOUR, SCRIPT, Browser, World, forwarded, play_between
+from tests.flows.flow_support import ALICE, BOB, HOUR, SCRIPT, Browser, World, finished, forwarded, play_between
 
 from kmsi_middleware.edges.aside import Aside
 from kmsi_middleware.flows import sessions, tokens
@@ -224,6 +224,14 @@ def test_who_finds_another_at_it_waits_without_writing(world: World, browser: Br
     half(world, asking(browser), ask.PutTicket)
     assert isinstance(token_of(browser, 1), Busy)
     assert world.asked_for(ask.PutTicket, ask.TakeTicket, ask.SaveSession, ask.Fetch) == []
+
+
+def test_who_comes_to_the_lease_after_another_was_done_asks_for_nothing(world: World, browser: Browser) -> None:
+    over(world)
+    late = half(world, asking(browser), ask.GetKeys)
+    fresh = token_of(browser)
+    assert finished(late) == fresh
+    assert len(world.idp.refreshed) == 1
 
 
 def test_as_long_as_the_old_token_is_good_nobody_waits(world: World, browser: Browser) -> None:
@@ -523,13 +531,7 @@ def test_a_no_to_a_token_that_somebody_else_has_used_up_ends_nobody(world: World
     world.now += LEASE
     assert token_of(browser).startswith("access for ")
     fresh = kept(browser)
-    outcome = None
-    try:
-        while True:
-            next(slow)
-    except StopIteration as done:
-        outcome = done.value
-    assert outcome == fresh["access_token"]
+    assert finished(slow) == fresh["access_token"]
     assert kept(browser) == fresh
     assert len(world.live()) == 1
 

@@ -153,11 +153,12 @@ def test_many_requests_at_once_are_one_refresh(world: World, browser: Browser) -
     assert provider.refreshes == 1
 
 
-def test_a_caller_that_is_cancelled_loses_no_token(asgi_world: World) -> None:
+@pytest.mark.parametrize("shell", ["asgi-asyncio", "asgi-trio"])
+def test_a_caller_that_is_cancelled_loses_no_token(stage: Any, shell: str) -> None:
     """The browser has gone, or the app's own time is over: between the provider's answer and the store."""
-    world = asgi_world
+    world: World = stage(shell, "sqlite")  # which is written to on a thread, and so can be interrupted before
     browser = world.browser()
-    server, provider = serve(world)
+    server, provider = serve(world, store=world.store_of("main"))
     browser.sign_in("mia", "yes", at="/caught")
     world.clock.pass_(HOUR)
     scope = server.scope("GET", f"{HOME}/token", [("host", "localhost:8000"), *browser._cookies(HOME)], "")
