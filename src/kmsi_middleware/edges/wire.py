@@ -101,7 +101,11 @@ class Clients:
 
 
 def _ip(text: str) -> _Address | None:
-    """An address, which some proxies write with a port, and dual-stack sockets as IPv6 (``::ffff:10.1.2.3``)."""
+    """An address, which some proxies write with a port, and dual-stack sockets as IPv6 (``::ffff:10.1.2.3``).
+
+    Without its zone (``fe80::1%eth0``): that is a name on the machine that wrote it, of any length.
+    """
+    text = text.partition("%")[0]
     found = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?", text)
     try:
         address = ipaddress.ip_address((found[1] or found[2]) if found else text)
