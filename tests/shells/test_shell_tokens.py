@@ -308,7 +308,7 @@ def test_waiting_in_async_code_is_refused(asgi_world: World) -> None:
 
 
 def test_a_store_that_fails_at_the_save_loses_nothing(world: World, browser: Browser) -> None:
-    server, provider = serve(world, session_expiry="absolute")
+    server, provider = serve(world)
     browser.sign_in("mia", "yes", at="/caught")
     world.clock.pass_(HOUR)
     store = server.parts.services.store
@@ -317,11 +317,16 @@ def test_a_store_that_fails_at_the_save_loses_nothing(world: World, browser: Bro
     def fails(*_: Any) -> None:
         raise StoreUnavailable("the disk is full")
 
-    store.save = fails
+    def fill_the_disk() -> None:
+        if provider.refreshes:
+            store.save = fails
+
+    provider.meanwhile = fill_the_disk
     for _ in range(2):
         answer = browser.fetch("/token")
         assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
     assert provider.refreshes == 1
+    provider.meanwhile = lambda: None
     store.save = save
     assert whose(world, browser.fetch("/token").json()["token"]) == "Mia Member"
     assert provider.refreshes == 1
