@@ -54,7 +54,7 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
 def _without_session(app: Deployment, request: Request, found: sessions.Found, now: float) -> Flow[Reply]:
     """To the sign-in, for who just opens a page; everybody else is told, and so is whoever had a session that was
     ended for a reason that is news. The cookie stays, so that a reload says the same."""
-    if _is_navigation(request) and not telling.is_news(found):
+    if _is_navigation(request) and not telling.is_news(app, found):
         return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
     return (yield from telling.tell(app, request, found, now))
 
@@ -164,7 +164,7 @@ def _invitation(app: Deployment, request: Request, found: sessions.Found) -> Rep
     """``protect="none"``: the app's 403 to an anonymous navigation becomes a sign-in, or the news."""
     if app.settings.protect != "none" or kind_of(request) is not Kind.NAVIGATION:
         return None
-    if telling.is_news(found):
+    if telling.is_news(app, found):
         return replies.signed_out_answer(app, request, found.ended, as_page=True)
     return replies.redirect(login_url(request.site, app.prefix, _return_to(app, request)))
 

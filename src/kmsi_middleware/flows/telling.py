@@ -1,6 +1,7 @@
 """Telling a person, or a script of theirs, why there is no session any more; the same reason is in the log.
 
 A sign-out and a newer session are no news to who comes next in this browser: they are not told, but sent to sign in.
+Nor is a lifetime that ran out where the issuer keeps people signed in: it renews the session, silently while it can.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from . import replies
 from .deployment import Deployment
 from .sessions import Found
 
+RAN_OUT: frozenset[EndReason | None] = frozenset({"idle", "absolute"})
 NO_NEWS: frozenset[EndReason | None] = frozenset({"signed_out", "replaced", None})
 
 
-def is_news(found: Found) -> bool:
+def is_news(app: Deployment, found: Found) -> bool:
     """Whether a person who just opens a page is told, instead of being sent to sign in."""
+    if app.settings.kmsi_asked_by == "idp" and found.ended in RAN_OUT:
+        return False
     return found.ended not in NO_NEWS
 
 
