@@ -64,7 +64,7 @@ def test_the_table_has_the_order_of_the_code() -> None:
 
 
 def flow_default(item: Field[Any]) -> str:
-    return "none" if item.default in (None, MISSING) else f"`{str(item.default).lower()}`"
+    return "none" if item.default in (None, MISSING, "") else f"`{str(item.default).lower()}`"
 
 
 def test_every_property_of_a_user_flow_is_documented() -> None:

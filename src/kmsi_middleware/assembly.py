@@ -24,6 +24,7 @@ from .vocabulary.effects import SessionStore
 from .vocabulary.errors import SettingsError
 from .vocabulary.records import frozen
 from .vocabulary.settings import Settings
+from .vocabulary.user_flows import EMBEDDED_TENANT, UserFlows
 
 if TYPE_CHECKING:
     from .edges.countries import Countries
@@ -179,4 +180,19 @@ def _embedded(settings: Settings, folder: Path | None, clock: Clock) -> Embedded
         backchannel_logout_uri="../backchannel-logout",
     )
     kept = folder or Path(tempfile.mkdtemp(prefix="kmsi-idp-"))
+    if settings.user_flows:
+        config = replace(config, behaviour="b2c", tenant_name=EMBEDDED_TENANT, user_flows=_embedded_flows(settings))
+    elif config.behaviour == "b2c":
+        problem = "its behaviour is b2c: say by which flows this app goes, in the setting user_flows"
+        raise SettingsError("idp_config", settings.idp_config, problem)
     return EmbeddedIdP(config.with_app(here), folder=kept, clock=clock)
+
+
+def _embedded_flows(settings: Settings) -> UserFlows:
+    """The user flows as the provider has them, which asks to keep people signed in only where this app does not."""
+    days = {
+        name: settings.through(name).keep_me_signed_in_days if settings.kmsi_asked_by == "idp" else 0
+        for name in settings.user_flows
+    }
+    flows = {name: replace(flow, keep_me_signed_in_days=days[name]) for name, flow in settings.user_flows.items()}
+    return UserFlows(flows)

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from tests.flows.flow_support import ALICE, CROSS_SITE, NAVIGATION, Browser, IdentityProvider, World, location
+from tests.flows.flow_support import ALICE, CROSS_SITE, NAVIGATION, Browser, IdentityProvider, World, location, page_of
 
 from kmsi_middleware.rules.oidc.discovery import Provider, check_discovery, discovery_request
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.effects import Effect
-from kmsi_middleware.vocabulary.messages import HttpResponse, Outcome
+from kmsi_middleware.vocabulary.messages import HttpResponse, Outcome, Reply
 
 HOST = "https://contoso.b2clogin.com"
 TENANT_ID = "775527ff-9a37-4307-8b3d-cc311f58d925"
@@ -92,7 +92,7 @@ class Tenant(World):
             case ask.GetProvider(issuer):
                 return self.provider(issuer)
             case ask.Fetch(request):
-                return self.of(self.policy_at(request.url)).fetch(request)
+                return self.of(self.policy_at(request.url)).fetch(request, self.now)
         return super().perform(effect)
 
     # What happens at B2C ---------------------------------------------------------------------------------
@@ -109,6 +109,14 @@ class Tenant(World):
         state = dict(parse_qsl(urlsplit(url).query))["state"]
         said = {"error": error, "error_description": description, "state": state}
         return f"/.auth/callback?{urlencode(said)}"
+
+
+def opened(browser: Browser, target: str = "/") -> Outcome:
+    """Open a page; where it says that the session ended, press its button."""
+    outcome = browser.get(target)
+    if isinstance(outcome, Reply) and outcome.status == 401:
+        return browser.get(page_of(outcome, 401).context["login_url"])
+    return outcome
 
 
 def policy_of(outcome: Outcome, tenant: Tenant) -> str:

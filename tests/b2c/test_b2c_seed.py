@@ -1,5 +1,5 @@
-"""The seed "Configure session behavior", sentence by sentence: each that states a behavior of the app's side, of user
-flows or of policy files is a row, with what holds here because of it."""
+"""The seed "Configure session behavior", sentence by sentence: each that states a behavior is a row, with what holds
+here because of it. The rows of the provider's side are in :mod:`.seed_provider`; of SAML there are none."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from tests.b2c.b2c_tenant import (
     by_link,
     flow,
     flows,
+    opened,
     policy_of,
     signed_in,
     through,
 )
+from tests.b2c.seed_provider import ROWS as PROVIDER_ROWS
 from tests.flows.flow_support import (
     COOKIE,
     DAY,
@@ -83,7 +85,7 @@ def _() -> None:
     browser = signed_in(tenant, "no")
     assert forwarded(browser.get("/")) is not None
     tenant.now += 20 * MINUTE
-    assert policy_of(browser.get("/"), tenant) == SIGN_IN
+    assert policy_of(opened(browser), tenant) == SIGN_IN
 
 
 @row("If the session is still active, Azure AD B2C authorizes the user and eliminates further prompts.")
@@ -119,7 +121,7 @@ def _() -> None:
     tenant.now += 19 * MINUTE
     assert forwarded(browser.get("/")) is not None
     tenant.now += MINUTE
-    assert policy_of(browser.get("/"), tenant) == SIGN_IN
+    assert policy_of(opened(browser), tenant) == SIGN_IN
 
 
 @row("Tenant: this setting is the default.")
@@ -327,6 +329,11 @@ def _() -> None:
 @pytest.mark.parametrize("sentence", ROWS)
 def test_a_sentence_of_the_seed_holds(sentence: str) -> None:
     ROWS[sentence]()
+
+
+@pytest.mark.parametrize("sentence", PROVIDER_ROWS)
+def test_a_sentence_of_the_seed_holds_at_the_provider(sentence: str) -> None:
+    PROVIDER_ROWS[sentence]()
 
 
 def test_no_cookie_of_ours_names_a_domain() -> None:

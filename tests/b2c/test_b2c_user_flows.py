@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from tests.b2c.b2c_tenant import (
     by_link,
     flow,
     flows,
+    opened,
     policy_of,
     signed_in,
     through,
@@ -46,7 +48,9 @@ from tests.flows.flow_support import (
     query_of,
 )
 
+from kmsi_middleware.edges.wire import Where
 from kmsi_middleware.flows import access, sessions, sign_in
+from kmsi_middleware.flows.deployment import Deployment
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.errors import SettingsError
 from kmsi_middleware.vocabulary.settings import Settings
@@ -159,9 +163,25 @@ def test_the_issuer_is_left_out_because_every_flow_has_its_own() -> None:
     assert str(error).startswith("setting issuer = 'https://login.example.com': leave it out: with user_flows")
 
 
-def test_the_embedded_provider_has_no_user_flows() -> None:
-    with pytest.raises(SettingsError, match="the embedded provider has none"):
-        Settings.resolve({"issuer": "embedded", "user_flows": flows()})
+def test_the_embedded_provider_needs_no_authority_and_heeds_none() -> None:
+    given = flows()
+    del given[SIGN_IN]["authority"]
+    settings = Settings.resolve({"issuer": "embedded", "user_flows": given})
+    site = Where(settings).site("http", "localhost:8000", 8000, "/shop")
+    own = "http://localhost:8000/shop/.auth/idp/embedded.onmicrosoft.com"
+    assert site.issuer == f"{own}/{SIGN_IN}/v2.0"
+    app = Deployment(settings, os.urandom)
+    assert [app.authority(site, name) for name in ("", SIGN_IN, EDIT)] == [
+        f"{own}/{SIGN_IN}/v2.0",
+        f"{own}/{SIGN_IN}/v2.0",
+        f"{own}/{EDIT}/v2.0",
+    ]
+
+
+def test_an_authority_is_needed_of_every_flow_but_with_the_embedded_provider() -> None:
+    given = flows()
+    del given[EDIT]["authority"]
+    assert f"['{EDIT}']['authority'] = None: every user flow needs it, except with" in str(settings_error(given))
 
 
 def test_user_flows_come_from_the_environment_as_json() -> None:
@@ -302,7 +322,7 @@ def test_a_session_knows_its_flow_and_lasts_as_long_as_the_flow_says() -> None:
     tenant.now = NOW + 20 * MINUTE - 1
     assert forwarded(browser.get("/")) is not None
     tenant.now = NOW + 20 * MINUTE
-    assert policy_of(browser.get("/"), tenant) == SIGN_IN
+    assert policy_of(opened(browser), tenant) == SIGN_IN
 
 
 def test_a_rolling_flow_is_extended_by_activity() -> None:
@@ -315,7 +335,7 @@ def test_a_rolling_flow_is_extended_by_activity() -> None:
         tenant.now = NOW + minute * MINUTE
         assert forwarded(browser.get("/")) is not None
     tenant.now += 20 * MINUTE
-    assert policy_of(browser.get("/"), tenant) == SIGN_IN
+    assert policy_of(opened(browser), tenant) == SIGN_IN
 
 
 def test_a_yes_lasts_for_the_days_of_the_flow(tenant: Tenant) -> None:
@@ -348,7 +368,7 @@ def test_a_flow_that_is_gone_leaves_its_sessions_to_the_apps_settings(tenant: Te
     tenant.configure(user_flows={"B2C_1_new": flow("B2C_1_new")}, session_lifetime=900)
     assert forwarded(browser.get("/")) is not None
     tenant.now = NOW + 900
-    assert policy_of(browser.get("/"), tenant) == "B2C_1_new"
+    assert policy_of(opened(browser), tenant) == "B2C_1_new"
 
 
 def test_me_tells_the_flows_lifetime() -> None:
@@ -418,6 +438,14 @@ def test_it_is_renewed_silently_while_the_session_of_b2c_lasts() -> None:
     assert "prompt" not in query_of(url)
     assert location(browser.get(tenant.answered(url, auth_time=NOW), CROSS_SITE)) == "/orders"
     assert not browser.persistent
+
+
+def test_it_is_renewed_without_a_word_in_a_browser_that_stayed_open() -> None:
+    tenant = Tenant(flows(sign_up_and_sign_in={"session_lifetime_minutes": 20}), kmsi_asked_by="idp")
+    browser = signed_in(tenant)
+    tenant.now = NOW + 20 * MINUTE
+    url = location(browser.get("/orders"))
+    assert location(browser.get(tenant.answered(url, auth_time=NOW), CROSS_SITE)) == "/orders"
 
 
 # The link and a session that there is -----------------------------------------------------------------------

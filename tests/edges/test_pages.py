@@ -156,7 +156,47 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "continue_url": "/return?state=1&more=2",
         "continue_to": "Contoso",
         "seconds": 3,
+        "sent_to": "Contoso employees",
+        "still": "Contoso partners",
+        "script": None,
     },
+    "idp_flow_sign_in.html": {
+        "app_name": "Contoso",
+        "action": "/sign-in",
+        "hidden": [("ticket", "ticket-1")],
+        "error": "That is not the password.",
+        "username": "megan",
+        "users": [PERSON],
+        "devices_url": "/devices",
+        "device_name": "MEGAN-LAPTOP",
+        "users_url": "/users",
+        "heading": "Sign in or sign up",
+        "user_flow": "B2C_1_sign_in",
+        "kept_days": 30,
+        "forgot_url": "/leave?by=forgot_password",
+        "cancel_url": "/leave?by=cancel",
+        "providers": [("Contoso employees", "/federated?provider=employees")],
+    },
+    "idp_flow_password.html": {
+        "app_name": "Contoso",
+        "user_flow": "B2C_1_reset",
+        "action": "/password",
+        "hidden": [("ticket", "ticket-2")],
+        "error": "Give a new password.",
+        "username": "megan",
+        "users": ["megan", "nestor"],
+        "cancel_url": "/leave?by=cancel",
+    },
+    "idp_flow_profile.html": {
+        "app_name": "Contoso",
+        "user_flow": "B2C_1_profile",
+        "user_name": "Megan Bowen",
+        "claims": [("Username", "megan"), ("Email", "megan@contoso.example")],
+        "action": "/profile",
+        "hidden": [("ticket", "ticket-3")],
+        "cancel_url": "/leave?by=cancel",
+    },
+    "idp_onward.html": {"url": "/there?state=1", "to": "Contoso"},
     "idp_error.html": {"title": "Not known here", "message": "No such app.", "code": "invalid_client"},
 }
 every_page = pytest.mark.parametrize("name", sorted(CONTEXTS))
@@ -523,6 +563,55 @@ def test_idp_signed_out() -> None:
 def test_idp_signed_out_with_nowhere_to_go_and_nobody_to_tell() -> None:
     page = read("idp_signed_out.html", apps=[], continue_url=None, continue_to=None)
     assert page.all("a") == page.all("iframe") == page.all("meta", **{"http-equiv": "refresh"}) == []
+
+
+def test_idp_signed_out_says_of_other_providers_what_it_knows() -> None:
+    text = read("idp_signed_out.html").one("main")[1]
+    assert "You were also taken to Contoso employees, to sign out there. Whether you did, this page can’t see." in text
+    assert "You may still be signed in at Contoso partners" in text
+    text = read("idp_signed_out.html", sent_to="", still="").one("main")[1]
+    assert "also taken" not in text
+    assert "still be" not in text
+
+
+def test_idp_flow_sign_in() -> None:
+    page = read("idp_flow_sign_in.html")
+    assert page.one("h1")[1] == "Sign in or sign up"
+    assert page.one("input", type="checkbox")[0]["name"] == "keep_me_signed_in"
+    assert "Keep me signed in for 30 days" in page.one("main")[1]
+    assert page.one("a", href="/leave?by=forgot_password")[1] == "Forgot your password?"
+    assert page.one("a", href="/leave?by=cancel")[1] == "Cancel"
+    assert page.one("a", href="/federated?provider=employees")[1] == "Sign in with Contoso employees"
+    submit, _ = page.all("button")  # Enter in a field signs in, and picks nobody
+    assert ("name" not in submit[0], submit[1]) == (True, "Sign in")
+
+
+def test_idp_flow_sign_in_offers_no_more_than_the_flow_has() -> None:
+    page = read(
+        "idp_flow_sign_in.html", kept_days=0, forgot_url=None, providers=[], heading="Sign up", devices_url=None
+    )
+    assert page.all("input", type="checkbox") == []
+    assert [text for _, text in page.all("a")] == ["Cancel", "Users"]
+    assert page.all("button")[0][1] == "Sign up"
+
+
+def test_idp_flow_password() -> None:
+    page = read("idp_flow_password.html")
+    assert page.one("input", type="password")[0]["autocomplete"] == "new-password"
+    assert page.one("p", role="alert")[1] == "Give a new password."
+    assert page.one("a", href="/leave?by=cancel")
+
+
+def test_idp_flow_profile_shows_what_there_is() -> None:
+    page = read("idp_flow_profile.html", claims=[("Username", "megan"), ("Email", "")])
+    assert [text for _, text in page.all("dt")] == ["Username"]
+    assert page.one("a", href="/leave?by=cancel")
+
+
+def test_idp_onward_goes_on_by_itself() -> None:
+    page = read("idp_onward.html")
+    assert page.one("meta", **{"http-equiv": "refresh"})[0]["content"] == "0;url=/there?state=1"
+    assert page.one("a", href="/there?state=1")[1] == "Continue"
 
 
 def test_frames_are_hidden_from_the_eye_only() -> None:

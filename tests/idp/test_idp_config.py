@@ -59,7 +59,14 @@ def test_a_file_becomes_users_and_apps(tmp_path: Path) -> None:
         ("", ["users = []", "one user at least"]),
         ("nonsense", ["not valid TOML"]),
         (USER + 'colour = "red"', ["[[users]] number 1, colour = 'red'", "known are username, name, password"]),
-        ("speed = 1\n" + USER, ["speed = 1", "known are tenant, show_passwords, [[users]], [[apps]], [[devices]]"]),
+        (
+            "speed = 1\n" + USER,
+            [
+                "speed = 1",
+                "known are tenant, show_passwords, behaviour, tenant_name, redirect_anywhere",
+                "[[users]], [[apps]]",
+            ],
+        ),
         ('[[users]]\nname = "A"\n', ["number 1, username is missing"]),
         (USER + '[[users]]\nusername = "b"\n', ["number 2, name is missing"]),
         (USER + 'acct = "guest"', ["acct = 'guest'", "0 (member) or 1 (guest)"]),

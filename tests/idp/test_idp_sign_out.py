@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -48,6 +50,20 @@ def test_the_page_goes_on_by_itself_without_script(shop: Party, browser: Browser
     hint = shop.sign_in()["id_token"]
     page = browser.visit(END, {"id_token_hint": hint, "post_logout_redirect_uri": BYE})
     assert Page(page.text).refresh == f"2;url={BYE}"
+
+
+def test_the_one_script_bounds_the_wait_for_a_frame(shop: Party, browser: Browser) -> None:
+    hint = shop.sign_in()["id_token"]
+    page = browser.visit(END, {"id_token_hint": hint, "post_logout_redirect_uri": BYE})
+    (script,) = re.findall("<script>(.*?)</script>", page.text)
+    assert script == "setTimeout(() => location.replace(document.querySelector('.actions a').href), 6000)"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page.headers["content-security-policy"].split("; ")
+
+
+def test_a_page_that_leads_nowhere_has_no_script(shop: Party, browser: Browser) -> None:
+    page = browser.visit(END, {"id_token_hint": shop.sign_in()["id_token"]})
+    assert Page(page.text).frames
     assert "<script" not in page.text
 
 

@@ -147,6 +147,8 @@ SHOWN: dict[str, set[str]] = {
         "session_expiry",
         "keep_me_signed_in_days",
         "single_sign_on",
+        "multi_factor",
+        "single_sign_out",
         "require_id_token_on_logout",
     },  # public, as the metadata
     "Verdict": {"outcome", "until", "persistent", "ask", "refusal", "judged_risk", "is_changed", "reported"},

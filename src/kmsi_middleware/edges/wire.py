@@ -16,6 +16,7 @@ from ..vocabulary.addresses import is_loopback_host
 from ..vocabulary.errors import Refused
 from ..vocabulary.messages import Page, Reply, Request, Site
 from ..vocabulary.settings import Settings
+from ..vocabulary.user_flows import EMBEDDED_TENANT
 from .pages import PageRenderer
 
 IDP = "/idp"
@@ -63,6 +64,8 @@ class Where:
         issuer = self._settings.issuer
         if self._settings.embedded:
             issuer = f"{origin}{root}{self._settings.prefix}{IDP}"
+            if self._settings.user_flows:
+                issuer = f"{issuer}/{EMBEDDED_TENANT}/{self._settings.user_flows.default}/v2.0"
         return Site(origin, root, issuer, self.cookie_name(port))
 
 

@@ -9,6 +9,7 @@ from ..rules.targets import AuthContexts, PublicPaths
 from ..vocabulary.messages import Site
 from ..vocabulary.records import frozen
 from ..vocabulary.settings import Settings
+from ..vocabulary.user_flows import beside
 
 EMBEDDED_CLIENT_ID = "this-app"
 
@@ -50,7 +51,11 @@ class Deployment:
 
     def authority(self, site: Site, user_flow: str) -> str:
         """Where the metadata is that a user flow goes by; without one, the issuer's."""
-        return self.settings.user_flows[user_flow].authority if user_flow in self._through else site.issuer
+        if user_flow not in self._through:
+            return site.issuer
+        if self.settings.embedded:
+            return beside(site.issuer, user_flow)
+        return self.settings.user_flows[user_flow].authority
 
     def is_public(self, path: str) -> bool:
         """Whether a path needs no session."""

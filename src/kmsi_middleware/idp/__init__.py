@@ -5,9 +5,12 @@ It shares no token code with the relying party, so that the two can't agree on a
 ====================== ===========================================================================
 app                    the ASGI application, its endpoints, discovery
 authorize              the authorization endpoint, the sign-in page, consent
+b2c/                   being a tenant of Azure AD B2C: user flows, federated providers, single sign-out
 back_channel           telling apps of a sign-out by logout tokens
 bridge                 reaching it within the process, and from WSGI
-config                 users, apps and devices, from TOML
+checks                 what values of the configuration are held against
+config                 users, apps and devices
+config_file            the same, from TOML
 device_store           what it remembers of devices
 devices                the page on which things happen to devices, and signing in by one
 grant_store            what it remembers of codes and tokens
@@ -29,6 +32,18 @@ users                  the page on which an administrator's work is done
 from __future__ import annotations
 
 from .app import EmbeddedIdP
-from .config import App, ConfigError, Device, IdPConfig, User, default_config, load_config
+from .checks import ConfigError
+from .config import App, Device, FederatedProvider, IdPConfig, User
+from .config_file import default_config, load_config
 
-__all__ = ["App", "ConfigError", "Device", "EmbeddedIdP", "IdPConfig", "User", "default_config", "load_config"]
+__all__ = [
+    "App",
+    "ConfigError",
+    "Device",
+    "EmbeddedIdP",
+    "FederatedProvider",
+    "IdPConfig",
+    "User",
+    "default_config",
+    "load_config",
+]

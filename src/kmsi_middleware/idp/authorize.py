@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from . import pages, step_up
-from .config import App, User, origin_of
+from .checks import origin_of
+from .config import App, User
 from .devices import sign_in_by_device
 from .grants import SCOPES, CodeGrant, OAuthRequest
 from .provider import OAuth2Error, Provider
@@ -33,8 +35,9 @@ _EXPLANATIONS = {
     "email": "See your email address",
     "offline_access": "Keep this access while you are away",
 }
-_WRONG = "That username and password don’t belong together. Please try again."
-_PROMPTS = {"none", "login", "consent", "select_account"}
+WRONG_CODE = "That is not the code. Please try again."
+WRONG = "That username and password don’t belong together. Please try again."
+PROMPTS = {"none", "login", "consent", "select_account"}
 
 
 class Denied(Exception):
@@ -89,11 +92,11 @@ async def sign_in(site: Site, request: Request) -> Response:
     pending = visit.ticket("sign_in", ticket)
     if pending is None:
         raise stale(visit)
-    user = _authenticate(site, values)
-    ask = _known(site, pending)
+    user = authenticate(site, values)
+    ask = known(site, pending)
     if user is None or user.disabled:
         username = values.get("username", "")
-        error = f"{user.name} is disabled, and can’t sign in." if user else _WRONG
+        error = f"{user.name} is disabled, and can’t sign in." if user else WRONG
         return visit.finish(_sign_in_page(visit, ask, ticket, username, error))
     if step_up.needs_code(user, ask.wanted):
         return visit.finish(_ask_for_code(visit, ask, user))
@@ -110,10 +113,9 @@ async def second_factor(site: Site, request: Request) -> Response:
     user = site.config.active(pending["username"]) if pending else None
     if pending is None or user is None or user.second_factor is None:
         raise stale(visit)
-    code = values.get("pick") or values.get("code", "")
-    if not hmac.compare_digest(user.second_factor.encode(), code.strip().encode()):
-        ask = _known(site, pending["values"])
-        return visit.finish(_code_page(site, ask, ticket, user, "That is not the code. Please try again."))
+    if not is_code(user, values):
+        ask = known(site, pending["values"])
+        return visit.finish(_code_page(site, ask, ticket, user, WRONG_CODE))
     visit.sign_in(user, step_up.amr_with_code(user))
     return visit.finish(_proceed(visit, pending["values"], signed_in=True))
 
@@ -125,14 +127,15 @@ async def consent(site: Site, request: Request) -> Response:
     pending = visit.ticket("consent", values.get("ticket", ""))
     if pending is None or visit.user is None or visit.user.username != pending["username"]:
         raise stale(visit)
-    ask = _known(site, pending["values"])
+    ask = known(site, pending["values"])
     if values.get("consent") != "allow":
-        return visit.finish(_deliver(site, ask, _error(Denied("access_denied", "The person did not consent"))))
+        return visit.finish(deliver(site, ask, as_error(Denied("access_denied", "The person did not consent"))))
     site.store.save_consent(visit.user.username, ask.app.client_id, ask.scopes)
     return visit.finish(_proceed(visit, pending["values"], signed_in=True, consented=True))
 
 
-def _known(site: Site, values: dict[str, str]) -> Ask:
+def known(site: Site, values: dict[str, str]) -> Ask:
+    """The request of an app that is known here. Raises :class:`Refused` (rule 1)."""
     app = site.config.app(values.get("client_id", ""))
     if app is None:
         raise Refused(
@@ -151,7 +154,8 @@ def _known(site: Site, values: dict[str, str]) -> Ask:
     return Ask(values, app, redirect_uri, mode)
 
 
-def _validate(provider: Provider, ask: Ask) -> CodeGrant:
+def validate(provider: Provider, ask: Ask) -> CodeGrant:
+    """The grant that answers a request. Raises :class:`Denied`."""
     values = ask.values
     for name in ("request", "request_uri", "registration"):
         if name in values:
@@ -164,7 +168,7 @@ def _validate(provider: Provider, ask: Ask) -> CodeGrant:
         raise Denied("invalid_request", "response_mode must be query or form_post")
     if "openid" not in ask.scopes:
         raise Denied("invalid_scope", "scope must contain openid")
-    if not ask.prompts <= _PROMPTS or ("none" in ask.prompts and len(ask.prompts) > 1):
+    if not ask.prompts <= PROMPTS or ("none" in ask.prompts and len(ask.prompts) > 1):
         raise Denied("invalid_request", "prompt must be none alone, or any of login, consent and select_account")
     max_age = values.get("max_age", "0")
     if not (max_age.isascii() and max_age.isdigit() and len(max_age) < 12):
@@ -186,10 +190,10 @@ def _validate(provider: Provider, ask: Ask) -> CodeGrant:
 def _proceed(visit: Visit, values: dict[str, str], *, signed_in: bool = False, consented: bool = False) -> Response:
     """The next step of an authorization request: a page that asks, or the answer to the app."""
     site = visit.site
-    ask = _known(site, values)
+    ask = known(site, values)
     provider = Provider(site)
     try:
-        grant = _validate(provider, ask)
+        grant = validate(provider, ask)
         wanted = ask.wanted
         if not signed_in and not ask.prompts & {"login", "select_account"}:
             sign_in_by_device(visit, login_hint=values.get("login_hint"), max_age=ask.max_age)
@@ -218,9 +222,9 @@ def _proceed(visit: Visit, values: dict[str, str], *, signed_in: bool = False, c
             ticket = site.store.open_ticket("consent", visit.browser, pending)
             return _consent_page(site, ask, ticket, user)
         code = grant.issue(session, wanted.contexts, visit.device.id if visit.device else None)
-        return _deliver(site, ask, [("code", code)])
+        return deliver(site, ask, [("code", code)])
     except Denied as denied:
-        return _deliver(site, ask, _error(denied))
+        return deliver(site, ask, as_error(denied))
 
 
 def _must_sign_in(visit: Visit, provider: Provider, ask: Ask, wanted: step_up.Wanted) -> bool:
@@ -250,7 +254,7 @@ def _integrated(site: Site, ask: Ask) -> User | None:
     hint = ask.values.get("login_hint")
     if hint is None or ask.prompts & {"login", "select_account"}:
         return None
-    people = (user for user in site.config.users if user.password is None and not user.disabled)
+    people = (user for user in site.config.users if user.password is None and _is_local(user) and not user.disabled)
     return next((user for user in people if user.answers_to(hint)), None)
 
 
@@ -260,22 +264,40 @@ def _must_consent(site: Site, user: User, ask: Ask) -> bool:
     return ask.app.require_consent and not site.store.consents(user.username, ask.app.client_id) >= set(ask.scopes)
 
 
-def _authenticate(site: Site, values: dict[str, str]) -> User | None:
+def _is_local(user: User) -> bool:
+    return not user.identity_provider
+
+
+def authenticate(site: Site, values: dict[str, str]) -> User | None:
+    """Whoever a sign-in page's form means, if the password is right."""
     if pick := values.get("pick"):
         user = site.config.user(pick)
-        return user if user and (site.config.show_passwords or user.password is None) else None
+        return user if user and _is_local(user) and (site.config.show_passwords or user.password is None) else None
     user = site.config.user(values.get("username", ""))
     if user is not None and user.password is None:
-        return user
-    known = user.password if user and user.password else ""
-    same = hmac.compare_digest(known.encode(), values.get("password", "").encode())
+        return user if _is_local(user) else None
+    right = user.password if user and user.password else ""
+    same = hmac.compare_digest(right.encode(), values.get("password", "").encode())
     return user if same else None
 
 
+def is_code(user: User, values: dict[str, str]) -> bool:
+    """Whether the person's second factor was given."""
+    code = values.get("pick") or values.get("code", "")
+    return user.second_factor is not None and hmac.compare_digest(user.second_factor.encode(), code.strip().encode())
+
+
 def _sign_in_page(visit: Visit, ask: Ask, ticket: str, username: str, error: str | None) -> Response:
+    context = sign_in_context(visit, ask, ticket, username, error)
+    allowed = ["'self'", origin_of(ask.redirect_uri)]
+    return pages.page("idp_sign_in.html", context, status=400 if error else 200, form_action=allowed)
+
+
+def sign_in_context(visit: Visit, ask: Ask, ticket: str, username: str, error: str | None) -> dict[str, Any]:
+    """What a sign-in page shows."""
     site = visit.site
-    listed = site.config.users if site.config.show_passwords else ()
-    context = {
+    listed = [user for user in site.config.users if _is_local(user)] if site.config.show_passwords else []
+    return {
         "app_name": ask.app.name,
         "action": f"{site.path}/sign-in",
         "hidden": [("ticket", ticket)],
@@ -294,25 +316,28 @@ def _sign_in_page(visit: Visit, ask: Ask, ticket: str, username: str, error: str
         "devices_url": f"{site.path}/devices" if site.config.devices and listed else None,
         "device_name": visit.device.name if visit.device else None,
     }
-    allowed = ["'self'", origin_of(ask.redirect_uri)]
-    return pages.page("idp_sign_in.html", context, status=400 if error else 200, form_action=allowed)
 
 
 def _ask_for_code(visit: Visit, ask: Ask, user: User) -> Response:
     """The page that asks for the second factor, after the first."""
     if user.second_factor is None:
         denied = Denied("unmet_authentication_requirements", "The person has no second factor")
-        return _deliver(visit.site, ask, _error(denied))
+        return deliver(visit.site, ask, as_error(denied))
     pending = {"values": ask.values, "username": user.username}
     ticket = visit.site.store.open_ticket("second_factor", visit.browser, pending)
     return _code_page(visit.site, ask, ticket, user, None)
 
 
 def _code_page(site: Site, ask: Ask, ticket: str, user: User, error: str | None) -> Response:
+    return code_page(site, ask, ticket, user, error, action=f"{site.path}/second-factor")
+
+
+def code_page(site: Site, ask: Ask, ticket: str, user: User, error: str | None, *, action: str) -> Response:
+    """The page that asks for the second factor."""
     context = {
         "app_name": ask.app.name,
         "user_name": user.name,
-        "action": f"{site.path}/second-factor",
+        "action": action,
         "hidden": [("ticket", ticket)],
         "error": error,
         "code": user.second_factor if site.config.show_passwords else None,
@@ -332,14 +357,17 @@ def _consent_page(site: Site, ask: Ask, ticket: str, user: User) -> Response:
     return pages.page("idp_consent.html", context, form_action=["'self'", origin_of(ask.redirect_uri)])
 
 
-def _error(denied: Denied) -> list[tuple[str, str]]:
+def as_error(denied: Denied) -> list[tuple[str, str]]:
+    """What an authorization response says of it."""
     return [("error", denied.error), ("error_description", denied.description)]
 
 
-def _deliver(site: Site, ask: Ask, answer: list[tuple[str, str]]) -> Response:
+def deliver(site: Site, ask: Ask, answer: list[tuple[str, str]]) -> Response:
+    """The authorization response."""
     if "state" in ask.values:
         answer = [*answer, ("state", ask.values["state"])]
-    answer = [*answer, ("iss", site.issuer)]
+    if not site.user_flow:  # Azure AD B2C does not name itself
+        answer = [*answer, ("iss", site.issuer)]
     if ask.response_mode == "form_post":
         return pages.form_post(ask.redirect_uri, answer, ask.app.name, origin_of(ask.redirect_uri))
     mark = "&" if "?" in ask.redirect_uri else "?"

@@ -1,5 +1,4 @@
-"""Who can sign in at the embedded provider, from which devices, and to which apps: one TOML file, or the same as
-dataclasses.
+"""Who can sign in at the embedded provider, from which devices, and to which apps.
 
 Rules:
 
@@ -13,16 +12,17 @@ Rules:
 from __future__ import annotations
 
 import re
-import tomllib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from importlib import resources
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
+from ..vocabulary.errors import SettingsError
+from ..vocabulary.user_flows import UserFlows, read_user_flows
+from . import checks
+from .checks import ConfigError, origin_of
+from .loopback import check_issuer
 from .primary_refresh_token import Join
 
 _NAMESPACE = uuid.UUID("0a1c3e4b-6a4e-4c38-9a0f-2f1f3a5d7b11")
@@ -32,54 +32,15 @@ _DEFAULT_TENANT = "11111111-2222-4333-8444-555555555555"
 _OWN_CLAIMS = frozenset((
     "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "sid", "auth_time",
     "amr", "acr", "acrs", "acct", "name", "preferred_username", "email", "oid", "tid", "deviceid", "xms_dev",
+    "tfp", "idp", "emails", "ver",
 ))
 # fmt: on
-_URI = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # what RFC 3986 allows; above all no space, quote or backslash
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 
 AuthTime = Literal["always", "never", "stale"]
+Behaviour = Literal["openid", "b2c"]
+_GUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _TRUST_TYPES = {"joined": "AzureAD", "hybrid": "ServerAD", "registered": "Workplace"}
-
-
-class ConfigError(ValueError):
-    """The provider's users or apps are not right. The message names the file, the key, the value and a
-    remedy."""
-
-
-def origin_of(uri: str) -> str:
-    """Scheme, host and port of an absolute http(s) URI, as browsers write an ``Origin``."""
-    parts = urlsplit(uri)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in (None, default) else "")
-
-
-def _fail(key: str, value: object, remedy: str) -> ConfigError:
-    return ConfigError(f"{key} = {value!r}: {remedy}")
-
-
-def _text(key: str, value: object) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise _fail(key, value, "must be a text that is not empty")
-
-
-def _uri(key: str, value: object) -> None:
-    remedy = "must be an absolute http or https URI without a fragment, or begin with a single '/' or '../'"
-    if not isinstance(value, str) or not _URI.fullmatch(value) or "#" in value:
-        raise _fail(key, value, remedy)
-    if value.startswith(("/", "../")):
-        if value.startswith("//"):
-            raise _fail(key, value, remedy)
-        return
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise _fail(key, value, remedy) from None
-    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host or "") or parts.username is not None:
-        raise _fail(key, value, remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +51,8 @@ class User:
     ``login_hint``, is signed in without a question. ``acct`` is 0 for a member of the tenant and 1 for a
     guest. ``claims`` are added to the ID token as they are. ``sub`` and ``oid`` are derived from the username
     when not given. ``second_factor`` is the code that is asked for where an app wants one. Whoever is ``disabled``
-    can't sign in, and whatever sign-in there was is over. Raises :class:`ConfigError`.
+    can't sign in, and whatever sign-in there was is over. ``identity_provider`` is the id of the federated provider
+    that the person signs in at, and only there. Raises :class:`ConfigError`.
     """
 
     username: str
@@ -105,25 +67,26 @@ class User:
     claims: Mapping[str, Any] = field(default_factory=dict)
     second_factor: str | None = field(default=None, repr=False)
     disabled: bool = False
+    identity_provider: str = ""
 
     def __post_init__(self) -> None:
-        _text("username", self.username)
-        _text("name", self.name)
+        checks.text("username", self.username)
+        checks.text("name", self.name)
         for key in ("password", "second_factor"):
             if getattr(self, key) is not None:
-                _text(key, getattr(self, key))
-        for key in ("email", "hint", "sub", "oid"):
+                checks.text(key, getattr(self, key))
+        for key in ("email", "hint", "sub", "oid", "identity_provider"):
             if not isinstance(getattr(self, key), str):
-                raise _fail(key, getattr(self, key), "must be a text")
+                raise checks.fail(key, getattr(self, key), "must be a text")
         if type(self.acct) is not int or self.acct not in (0, 1):
-            raise _fail("acct", self.acct, "must be 0 (member) or 1 (guest)")
+            raise checks.fail("acct", self.acct, "must be 0 (member) or 1 (guest)")
         if type(self.disabled) is not bool:
-            raise _fail("disabled", self.disabled, "must be true or false")
-        object.__setattr__(self, "amr", _texts("amr", self.amr))
+            raise checks.fail("disabled", self.disabled, "must be true or false")
+        object.__setattr__(self, "amr", checks.texts("amr", self.amr))
         if not isinstance(self.claims, Mapping) or not all(isinstance(key, str) for key in self.claims):
-            raise _fail("claims", self.claims, "must be a table of claim names and values")
+            raise checks.fail("claims", self.claims, "must be a table of claim names and values")
         if taken := sorted(_OWN_CLAIMS & set(self.claims)):
-            raise _fail(
+            raise checks.fail(
                 f"claims.{taken[0]}",
                 self.claims[taken[0]],
                 "the provider sets this claim; choose another name",
@@ -135,12 +98,6 @@ class User:
     def answers_to(self, hint: str) -> bool:
         """Whether a ``login_hint`` or ``logout_hint`` means this person."""
         return hint.casefold() in {self.username.casefold(), self.email.casefold(), self.sub, self.oid} - {""}
-
-
-def _texts(key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
-        raise _fail(key, value, "must be a list of texts")
-    return tuple(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,28 +124,28 @@ class App:
     step_up: bool = True
 
     def __post_init__(self) -> None:
-        _text("client_id", self.client_id)
+        checks.text("client_id", self.client_id)
         if not isinstance(self.name, str):
-            raise _fail("name", self.name, "must be a text")
+            raise checks.fail("name", self.name, "must be a text")
         object.__setattr__(self, "name", self.name or self.client_id)
         if self.client_secret is not None:
-            _text("client_secret", self.client_secret)
+            checks.text("client_secret", self.client_secret)
         for key in ("redirect_uris", "post_logout_redirect_uris"):
-            object.__setattr__(self, key, _texts(key, getattr(self, key)))
+            object.__setattr__(self, key, checks.texts(key, getattr(self, key)))
             for uri in getattr(self, key):
-                _uri(key, uri)
+                checks.uri(key, uri)
         if not self.redirect_uris:
-            raise _fail("redirect_uris", [], "must hold one URI at least")
+            raise checks.fail("redirect_uris", [], "must hold one URI at least")
         for key in ("frontchannel_logout_uri", "backchannel_logout_uri"):
             if getattr(self, key) is not None:
-                _uri(key, getattr(self, key))
+                checks.uri(key, getattr(self, key))
         for key in ("require_consent", "step_up"):
             if type(getattr(self, key)) is not bool:
-                raise _fail(key, getattr(self, key), "must be true or false")
+                raise checks.fail(key, getattr(self, key), "must be true or false")
         if self.auth_time not in get_args(AuthTime):
-            raise _fail("auth_time", self.auth_time, f"must be one of {', '.join(get_args(AuthTime))}")
+            raise checks.fail("auth_time", self.auth_time, f"must be one of {', '.join(get_args(AuthTime))}")
         if (uri := self.frontchannel_logout_uri) and _home(uri) not in {_home(known) for known in self.redirect_uris}:
-            raise _fail("frontchannel_logout_uri", uri, "must have the origin of one of the redirect_uris")
+            raise checks.fail("frontchannel_logout_uri", uri, "must have the origin of one of the redirect_uris")
 
     def at(self, issuer: str) -> App:
         """The same app, its relative URIs made absolute: ``/`` is the issuer's origin, ``../`` lies beside it."""
@@ -231,17 +188,18 @@ class Device:
 
     def __post_init__(self) -> None:
         for key in ("id", "name", "owner", "operating_system"):
-            _text(key, getattr(self, key))
+            checks.text(key, getattr(self, key))
         if self.join not in get_args(Join):
-            raise _fail("join", self.join, f"must be one of {', '.join(get_args(Join))}")
+            raise checks.fail("join", self.join, f"must be one of {', '.join(get_args(Join))}")
         if self.is_compliant is not None and type(self.is_compliant) is not bool:
-            raise _fail("is_compliant", self.is_compliant, "must be true or false, or left out")
+            raise checks.fail("is_compliant", self.is_compliant, "must be true or false, or left out")
         if not isinstance(self.properties, Mapping) or not all(isinstance(key, str) for key in self.properties):
-            raise _fail("properties", self.properties, "must be a table of Graph's property names and values")
+            raise checks.fail("properties", self.properties, "must be a table of Graph's property names and values")
         object.__setattr__(self, "properties", MappingProxyType(dict(self.properties)))
         own = {"deviceId", "displayName", "trustType", "isCompliant", "operatingSystem"}
         if taken := sorted(own & set(self.properties)):
-            raise _fail(f"properties.{taken[0]}", self.properties[taken[0]], "has a key of its own beside properties")
+            problem = "has a key of its own beside properties"
+            raise checks.fail(f"properties.{taken[0]}", self.properties[taken[0]], problem)
 
     @property
     def compliance(self) -> str:
@@ -262,32 +220,96 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class FederatedProvider:
+    """Another provider, on this machine too, at which people of a ``b2c`` tenant can sign in.
+
+    Register ``…/{tenant_name}/oauth2/authresp`` there as redirect URI, and ``…/{tenant_name}/oauth2/logoutresp`` as
+    post-logout redirect URI. ``single_logout``: whether a sign-out here goes on there (B2C: ``SingleLogoutEnabled``).
+    Raises :class:`ConfigError`.
+    """
+
+    id: str
+    name: str
+    issuer: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    single_logout: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ("id", "name", "issuer", "client_id"):
+            checks.text(key, getattr(self, key))
+        if self.client_secret is not None:
+            checks.text("client_secret", self.client_secret)
+        if type(self.single_logout) is not bool:
+            raise checks.fail("single_logout", self.single_logout, "must be true or false")
+        try:
+            check_issuer(self.issuer)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
 class IdPConfig:
     """Users, apps and devices of one provider. ``tenant`` is the ``tid`` claim; with ``show_passwords`` the sign-in
-    page lists the users with their passwords, and one click signs in. Raises :class:`ConfigError`."""
+    page lists the users with their passwords, and one click signs in.
+
+    ``behaviour`` ``b2c``: the provider is a tenant of Azure AD B2C, named ``tenant_name`` in its addresses, with
+    ``user_flows`` and ``federated`` providers. ``redirect_anywhere_after_sign_out``: as in B2C, a sign-out that needs
+    no ID token may lead to whatever address it names. Raises :class:`ConfigError`.
+    """
 
     users: tuple[User, ...]
     apps: tuple[App, ...] = ()
     tenant: str = _DEFAULT_TENANT
     show_passwords: bool = False
     devices: tuple[Device, ...] = ()
+    behaviour: Behaviour = "openid"
+    tenant_name: str = "contoso.onmicrosoft.com"
+    user_flows: UserFlows = field(default_factory=UserFlows)
+    federated: tuple[FederatedProvider, ...] = ()
+    redirect_anywhere_after_sign_out: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "devices", tuple(self.devices))
+        object.__setattr__(self, "federated", tuple(self.federated))
         object.__setattr__(self, "users", tuple(self.users))
         object.__setattr__(self, "apps", tuple(self.apps))
-        _text("tenant", self.tenant)
+        checks.text("tenant", self.tenant)
         if type(self.show_passwords) is not bool:
-            raise _fail("show_passwords", self.show_passwords, "must be true or false")
+            raise checks.fail("show_passwords", self.show_passwords, "must be true or false")
         if not self.users:
-            raise _fail("users", [], "must hold one user at least")
+            raise checks.fail("users", [], "must hold one user at least")
         _unique("users", "username", [user.username.casefold() for user in self.users])
         _unique("users", "sub", [user.sub for user in self.users])
         _unique("apps", "client_id", [app.client_id for app in self.apps])
         _unique("devices", "id", [device.id for device in self.devices])
         for device in self.devices:
             if self.user(device.owner) is None:
-                raise _fail("devices: owner", device.owner, "must be the username of one of the users")
+                raise checks.fail("devices: owner", device.owner, "must be the username of one of the users")
+        self._check_behaviour()
+
+    def _check_behaviour(self) -> None:
+        if self.behaviour not in get_args(Behaviour):
+            raise checks.fail("behaviour", self.behaviour, f"must be one of {', '.join(get_args(Behaviour))}")
+        if not isinstance(self.tenant_name, str) or not _DOMAIN.fullmatch(self.tenant_name):
+            raise checks.fail("tenant_name", self.tenant_name, "must be a domain, such as contoso.onmicrosoft.com")
+        if type(self.redirect_anywhere_after_sign_out) is not bool:
+            problem = "must be true or false"
+            raise checks.fail("redirect_anywhere_after_sign_out", self.redirect_anywhere_after_sign_out, problem)
+        try:
+            object.__setattr__(self, "user_flows", read_user_flows(self.user_flows, whole=False))
+        except SettingsError as error:
+            raise ConfigError(f"{error.name} = {error.value!r}: {error.problem}") from error
+        _unique("federated", "id", [provider.id for provider in self.federated])
+        if self.behaviour == "openid":
+            for key in ("user_flows", "federated", "redirect_anywhere_after_sign_out"):
+                if getattr(self, key):
+                    raise checks.fail(key, getattr(self, key), 'goes with behaviour = "b2c" only')
+            return
+        if not self.user_flows:
+            raise checks.fail("user_flows", {}, "must hold one at least, as [user_flows.B2C_1_sign_in]")
+        if not _GUID.fullmatch(self.tenant):
+            raise checks.fail("tenant", self.tenant, f"must be a GUID, such as {_DEFAULT_TENANT}")
 
     def user(self, username: str) -> User | None:
         """The user of that name, whatever its capitals."""
@@ -302,6 +324,10 @@ class IdPConfig:
     def app(self, client_id: str) -> App | None:
         """The app with exactly that ``client_id``."""
         return next((app for app in self.apps if app.client_id == client_id), None)
+
+    def identity_provider(self, provider_id: str) -> FederatedProvider | None:
+        """The federated provider with exactly that id."""
+        return next((provider for provider in self.federated if provider.id == provider_id), None)
 
     def device(self, device_id: str) -> Device | None:
         """The device with exactly that id."""
@@ -320,58 +346,4 @@ class IdPConfig:
 def _unique(where: str, key: str, values: list[str]) -> None:
     for value in values:
         if values.count(value) > 1:
-            raise _fail(f"{where}: {key}", value, "is there twice; each needs its own")
-
-
-def load_config(path: Path | str) -> IdPConfig:
-    """Reads a TOML file. Raises :class:`ConfigError`, also when the file can't be read or is no TOML."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}") from error
-    return _parse(text, str(path))
-
-
-def default_config() -> IdPConfig:
-    """The users and apps that ship with the package: see ``default.toml``."""
-    resource = resources.files(__package__) / "default.toml"
-    return _parse(resource.read_text(encoding="utf-8"), "default.toml")
-
-
-def _parse(text: str, name: str) -> IdPConfig:
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: is not valid TOML: {error}") from error
-    try:
-        users = _tables("users", data.pop("users", []), User, ("username", "name"))
-        apps = _tables("apps", data.pop("apps", []), App, ("client_id", "redirect_uris"))
-        devices = _tables("devices", data.pop("devices", []), Device, ("id", "name", "owner"))
-        _known("", data, ["tenant", "show_passwords"], also=["[[users]]", "[[apps]]", "[[devices]]"])
-        return IdPConfig(users=tuple(users), apps=tuple(apps), devices=tuple(devices), **data)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def _known(where: str, table: Mapping[str, Any], allowed: list[str], *, also: list[str] | None = None) -> None:
-    for key, value in table.items():
-        if key not in allowed:
-            raise _fail(where + key, value, f"is not known here; known are {', '.join([*allowed, *(also or [])])}")
-
-
-def _tables(where: str, tables: object, kind: type[Any], required: tuple[str, ...]) -> list[Any]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise _fail(where, tables, f"must be written as [[{where}]] tables")
-    made = []
-    for number, table in enumerate(tables, 1):
-        place = f"[[{where}]] number {number}, "
-        _known(place, table, [item.name for item in fields(kind)])
-        for key in required:
-            if key not in table:
-                raise ConfigError(f"{place}{key} is missing; it is required")
-        try:
-            made.append(kind(**table))
-        except ConfigError as error:
-            raise ConfigError(place + str(error)) from error
-    return made
+            raise checks.fail(f"{where}: {key}", value, "is there twice; each needs its own")

@@ -133,6 +133,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         provider: Provider = self.server
         data = {
             "issuer": provider.site.issuer,
+            "user_flow": provider.site.user_flow,
             "redirect_uri": values["redirect_uri"],
             "scope": request.scope,
             "nonce": values.get("nonce"),

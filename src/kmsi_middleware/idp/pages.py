@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A page runs no script and loads nothing. Its own style sheet is allowed by hash.
+1. A page loads nothing, and runs no script but the two of rule 3. Its own style sheet is allowed by hash.
 2. Chromium applies ``form-action`` to the redirects after a form post as well, so a page whose form ends at
    an app must name that app's origin.
-3. The one script of the provider, which submits a form_post response, is allowed by hash, and a button does
-   the same without it.
+3. One script submits a form_post response, and one leaves the page of a sign-out in time. They are allowed by hash,
+   and a button does the same without them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 _STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
@@ -96,9 +97,17 @@ def page(
     status: int = 200,
     form_action: Sequence[str] = (),
     frames: Sequence[str] = (),
+    script: str | None = None,
 ) -> HTMLResponse:
-    """Renders a template. ``form_action`` and ``frames`` are origins (or ``'self'``) for the policy."""
-    return _answer(_environment().get_template(template).render(context), status, form_action, frames)
+    """Renders a template. ``form_action`` and ``frames`` are origins (or ``'self'``) for the policy; ``script`` is the
+    one that the template has in it."""
+    html = _environment().get_template(template).render(context)
+    return _answer(html, status, form_action, frames, script)
+
+
+def go_on(seconds: int) -> Markup:
+    """The script by which a page goes to where its button leads, after so many seconds."""
+    return Markup(f"setTimeout(() => location.replace(document.querySelector('.actions a').href), {seconds}000)")  # noqa: S704
 
 
 def error_page(status: int, title: str, message: str, code: str) -> HTMLResponse:

@@ -86,6 +86,10 @@ class IDToken(OpenIDCode):  # type: ignore[misc]
             claims |= {"acr": contexts[0], "acrs": list(contexts)}
         if device := self.provider.site.config.device(data.get("device") or ""):
             claims |= device.claims
+        if user_flow := self.provider.site.user_flow:
+            # As Azure AD B2C: the policy's name, and neither session nor methods.
+            claims |= {"tfp": user_flow, "nbf": now, "ver": "1.0"}
+            del claims["sid"], claims["amr"]
         return claims
 
     def get_authorization_code_claims(self, authorization_code: GrantRecord) -> dict[str, Any]:
@@ -151,8 +155,10 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         return self.site.store.signing_key()
 
     def record_of(self, grant: Grant | None) -> GrantRecord | None:
-        """A grant belongs to the issuer under which it began: a provider may be reached under several names."""
-        return GrantRecord(grant) if grant and grant.data.get("issuer") == self.site.issuer else None
+        """A grant belongs to the issuer under which it began, since a provider may be reached under several names, and
+        to the user flow."""
+        begun = grant and (grant.data.get("issuer"), grant.data.get("user_flow", ""))
+        return GrantRecord(grant) if grant and begun == (self.site.issuer, self.site.user_flow) else None
 
     def user_of(self, record: GrantRecord) -> User | None:
         """The person, unless unknown by now or disabled."""
@@ -172,6 +178,8 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
             claims |= {"name": user.name, "preferred_username": user.email or user.username}
         if "email" in granted and user.email:
             claims["email"] = user.email
+        if federated := self.site.config.identity_provider(user.identity_provider):
+            claims["idp"] = federated.issuer
         return claims
 
     def read_hint(self, id_token_hint: str) -> dict[str, Any] | None:

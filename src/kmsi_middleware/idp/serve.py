@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .app import EmbeddedIdP
-from .config import ConfigError, IdPConfig, default_config, load_config
+from .checks import ConfigError
+from .config import IdPConfig
+from .config_file import default_config, load_config
 from .loopback import is_loopback
 
 
@@ -42,9 +44,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _welcome(config: IdPConfig, issuer: str) -> str:
     lines = [f"Issuer  {issuer}"]
+    lines += [f"        {issuer}/{config.tenant_name}/{name}/v2.0" for name in config.user_flows]
     if config.show_passwords:
         lines.append(f"Pages   {issuer}/users (disable, revoke, sign out, change passwords)")
-        lines += [f"        {issuer}/devices (use, lock, unlock)"] if config.devices else []
+        has_devices = config.devices and config.behaviour == "openid"
+        lines += [f"        {issuer}/devices (use, lock, unlock)"] if has_devices else []
     lines.append("Users")
     for user in config.users:
         secret = f"password {user.password}" if config.show_passwords and user.password else ""

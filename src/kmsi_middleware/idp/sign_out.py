@@ -7,12 +7,15 @@ RP-Initiated Logout 1.0, Front-Channel Logout 1.0 and Back-Channel Logout 1.0. R
 3. The session ends before any app is told. Every app that was signed in to through it is told, the one that
    asked included: by a frame if it has a front-channel URI, and by a logout token if it has a back-channel
    one.
-4. The page goes on by itself, without script, shortly after the last frame has loaded; while an app keeps its
-   frame waiting, by its button only. Logout tokens are sent after the answer: see :mod:`.back_channel`.
+4. All frames load at once. The page goes on by itself shortly after the last one has loaded, which takes no script;
+   and in a bounded time, however long an app keeps its frame waiting, which takes one. Logout tokens are sent after the
+   answer: see :mod:`.back_channel`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.background import BackgroundTask
@@ -21,13 +24,17 @@ from starlette.responses import RedirectResponse, Response
 
 from . import pages
 from .back_channel import send_logout_tokens
-from .config import App, origin_of
+from .checks import origin_of
+from .config import App
 from .grants import OAuthRequest
 from .provider import OAuth2Error, Provider
 from .site import Refused, Site, Visit, form, own_form, parameters, stale
 from .store import SignIn
 
 FRAME_SECONDS = 2
+"""From when the last frame has loaded."""
+LONGEST_SECONDS = 6
+"""However long an app keeps its frame waiting."""
 
 
 async def end_session(site: Site, request: Request) -> Response:
@@ -109,22 +116,47 @@ def _sign_out(visit: Visit, app: App | None, redirect_uri: str | None) -> Respon
 
 
 def _signed_out(site: Site, sign_ins: list[SignIn], app: App | None, redirect_uri: str | None) -> Response:
-    tell = BackgroundTask(send_logout_tokens, site, sign_ins) if sign_ins else None
-    frames = []
+    told = []
     for sign_in in sign_ins:
         known = site.config.app(sign_in.client_id)
         if known and (uri := known.frontchannel_logout_uri):
             mark = "&" if "?" in uri else "?"
             query = urlencode({"iss": site.issuer, "sid": sign_in.sid})
-            frames.append({"name": known.name, "frame_url": f"{uri}{mark}{query}"})
-    if redirect_uri and not frames:
-        return RedirectResponse(redirect_uri, 303, {"Cache-Control": "no-store"}, background=tell)
-    context = {
-        "apps": frames,
-        "continue_url": redirect_uri,
-        "continue_to": app.name if app and redirect_uri else None,
-        "seconds": FRAME_SECONDS,
-    }
-    response = pages.page("idp_signed_out.html", context, frames=[origin_of(frame["frame_url"]) for frame in frames])
-    response.background = tell
+            told.append(Told(known.name, f"{uri}{mark}{query}"))
+    response = signed_out_page(told, redirect_uri, app.name if app else None)
+    response.background = BackgroundTask(send_logout_tokens, site, sign_ins) if sign_ins else None
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An app that is told, and where."""
+
+    name: str
+    frame_url: str
+
+
+def signed_out_page(
+    told: list[Told], continue_url: str | None, app_name: str | None, *, sent_to: str = "", still: str = ""
+) -> Response:
+    """Tells the apps, and goes on to ``continue_url``; at once, where there is nothing to tell and nothing to say.
+
+    ``sent_to``: the provider that the browser was sent to before, to sign out there too; ``still``: the one where the
+    person stays signed in."""
+    if continue_url and not told and not still:
+        return RedirectResponse(continue_url, 303, {"Cache-Control": "no-store"})
+    context: dict[str, Any] = {
+        "apps": told,
+        "continue_url": continue_url,
+        "continue_to": app_name if continue_url else None,
+        "seconds": FRAME_SECONDS,
+        "sent_to": sent_to,
+        "still": still,
+        "script": pages.go_on(LONGEST_SECONDS) if told and continue_url else None,
+    }
+    return pages.page(
+        "idp_signed_out.html",
+        context,
+        frames=[origin_of(app.frame_url) for app in told],
+        script=context["script"],
+    )

@@ -35,15 +35,18 @@ class Refused(Exception):
 @dataclass(frozen=True, slots=True)
 class Site:
     """The provider as one request sees it. ``path`` is where it is mounted, without a slash at its end;
-    ``origin`` is the one that the browser sees."""
+    ``origin`` is the one that the browser sees. ``root`` is where its endpoints are, and except in the ``b2c``
+    behaviour that is the issuer, too; there ``user_flow`` is the one that the request goes through."""
 
     issuer: str
+    root: str
     path: str
     origin: str
     config: IdPConfig
     store: Store
     clock: Callable[[], float]
     backchannel: httpx.AsyncBaseTransport | None
+    user_flow: str = ""
 
     def cookie_name(self, purpose: str) -> str:
         """Cookies ignore ports, so over plain http the port is in the name."""
@@ -56,10 +59,12 @@ class Site:
 class Visit:
     """One browser at the provider: its cookies, and who is signed in with it."""
 
-    def __init__(self, site: Site, request: Request) -> None:
+    def __init__(self, site: Site, request: Request, session_cookie: str = "session") -> None:
         self.site = site
+        self._session_cookie = session_cookie
         self._set: dict[str, str] = {}
-        cookie = request.cookies.get(site.cookie_name("session"))
+        self._lasting = {"device": BROWSER_SECONDS}
+        cookie = request.cookies.get(site.cookie_name(session_cookie))
         self.session = site.store.find_session(cookie) if cookie else None
         if self.session and not site.config.active(self.session.username):
             self.session = None
@@ -99,13 +104,13 @@ class Visit:
         cookie = self.site.store.begin_session(
             user.username, user.amr if amr is None else amr, replaces=self.session, auth_time=auth_time
         )
-        self._set["session"] = cookie
+        self._set[self._session_cookie] = cookie
         self.session = self.site.store.find_session(cookie)
         assert self.session is not None
         return self.session
 
     def sign_out(self) -> None:
-        self._set["session"] = ""
+        self._set[self._session_cookie] = ""
         self.session = None
 
     def use_device(self, device: Device) -> None:
@@ -120,8 +125,8 @@ class Visit:
     def finish(self, response: Response) -> Response:
         """The response with the cookies that changed."""
         for purpose, value in self._set.items():
-            lasting = BROWSER_SECONDS if purpose == "device" else None
-            self._set_cookie(response, self.site.cookie_name(purpose), value, lasting if value else 0)
+            lasting = self._lasting.get(purpose) if value else 0
+            self._set_cookie(response, self.site.cookie_name(purpose), value, lasting)
         if mark := self._set.get("browser"):
             self._set_cookie(response, f"{self.site.cookie_name('browser')}.{mark[:8]}", mark, None)
         return response

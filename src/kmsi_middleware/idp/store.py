@@ -35,6 +35,10 @@ CREATE TABLE IF NOT EXISTS keys (kid TEXT PRIMARY KEY, jwk TEXT NOT NULL) STRICT
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, cookie BLOB NOT NULL UNIQUE, username TEXT NOT NULL,
     auth_time REAL NOT NULL, amr TEXT NOT NULL, expires REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS flow_sessions (
+    session TEXT PRIMARY KEY, began REAL NOT NULL, used REAL NOT NULL, kept INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS federated_users (
+    username TEXT PRIMARY KEY, provider TEXT NOT NULL, name TEXT NOT NULL, email TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS sign_ins (
     sid TEXT PRIMARY KEY, session TEXT NOT NULL, client_id TEXT NOT NULL, username TEXT NOT NULL,
     UNIQUE (session, client_id, username)) STRICT;
@@ -167,9 +171,16 @@ class Store:
         return BrowserSession(row[0], row[1], row[2], tuple(json.loads(row[3]))) if row else None
 
     def begin_session(
-        self, username: str, amr: tuple[str, ...], *, replaces: BrowserSession | None, auth_time: float | None = None
+        self,
+        username: str,
+        amr: tuple[str, ...],
+        *,
+        replaces: BrowserSession | None,
+        auth_time: float | None = None,
+        seconds: float = SESSION_SECONDS,
     ) -> str:
-        """Starts a session and answers its cookie value. ``auth_time``: the person signed in then, and not now.
+        """Starts a session of so many ``seconds`` and answers its cookie value. ``auth_time``: the person signed in
+        then, and not now.
         Apps of the session that it replaces come along, so that a later sign-out reaches them too; the replaced
         cookie stops working."""
         cookie, now = secrets.token_urlsafe(32), self._clock()
@@ -185,7 +196,7 @@ class Store:
                     username,
                     now if auth_time is None else auth_time,
                     json.dumps(amr),
-                    now + SESSION_SECONDS,
+                    now + seconds,
                 ),
             )
         return cookie
@@ -258,7 +269,8 @@ class Store:
 
     def _forget_expired(self, db: sqlite3.Connection, now: float) -> None:
         db.execute("DELETE FROM sessions WHERE expires <= ?", (now,))
-        db.execute("DELETE FROM sign_ins WHERE session NOT IN (SELECT id FROM sessions)")
+        for table in ("sign_ins", "flow_sessions"):
+            db.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT id FROM sessions)")  # noqa: S608
         db.execute("DELETE FROM tickets WHERE expires <= ?", (now,))
         db.execute("DELETE FROM codes WHERE forget <= ?", (now,))
         db.execute("DELETE FROM tokens WHERE expires <= ?", (now,))

@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from .config import IdPConfig, User
 from .store import SignIn, Store
 
+FEDERATED_CODE = "100000"
+"""The second factor of people of a federated provider."""
+
 
 @dataclass(frozen=True, slots=True)
 class UserState:
@@ -35,10 +38,21 @@ class UserStore:
         """The configuration as it is by now."""
         with self._store.reading() as db:
             rows = db.execute("SELECT username, disabled, password FROM users").fetchall()
+            known = db.execute("SELECT username, provider, name, email FROM federated_users").fetchall()
         changed = {row[0]: row for row in rows}
-        if not changed:
+        people = list(config.users)
+        people += [_federated(*row) for row in known if config.identity_provider(row[1]) and not config.user(row[0])]
+        if not changed and len(people) == len(config.users):
             return config
-        return replace(config, users=tuple(_applied(user, changed.get(user.username)) for user in config.users))
+        return replace(config, users=tuple(_applied(user, changed.get(user.username)) for user in people))
+
+    def put_federated(self, user: User) -> None:
+        """Whoever signs in at a federated provider is known here from then on."""
+        with self._store.writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO federated_users VALUES (?, ?, ?, ?)",
+                (user.username, user.identity_provider, user.name, user.email),
+            )
 
     def state(self, user: User) -> UserState:
         with self._store.reading() as db:
@@ -115,6 +129,23 @@ def _put(db: sqlite3.Connection, user: User, column: str, value: float | str) ->
         f"INSERT INTO users (username, {column}) VALUES (?1, ?2)"  # noqa: S608 (names of ours)
         f" ON CONFLICT (username) DO UPDATE SET {column} = ?2",
         (user.username, value),
+    )
+
+
+def _federated(username: str, provider: str, name: str, email: str) -> User:
+    return federated_user(provider, username.partition("|")[2], name, email)
+
+
+def federated_user(provider: str, subject: str, name: str, email: str) -> User:
+    """The person that a federated provider calls ``subject``."""
+    return User(
+        username=f"{provider}|{subject}",
+        name=name or subject,
+        email=email,
+        amr=("fed",),
+        hint="Signs in at another provider",
+        second_factor=FEDERATED_CODE,
+        identity_provider=provider,
     )
 
 

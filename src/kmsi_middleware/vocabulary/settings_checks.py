@@ -48,7 +48,8 @@ def check_each(settings: Settings) -> None:
         if not low <= getattr(settings, name) <= high and (name, getattr(settings, name)) not in _OFF:
             raise SettingsError(name, getattr(settings, name), f"give {low:,} to {high:,} {unit}")
     for name, flow in settings.user_flows.items():  # first, because the issuer is one of them
-        _issuer(place(name, "authority"), flow.authority)
+        if flow.authority:
+            _issuer(place(name, "authority"), flow.authority)
     if settings.issuer and settings.issuer != EMBEDDED:
         _issuer("issuer", settings.issuer)
     if "openid" not in settings.scope.split():
@@ -117,11 +118,11 @@ def check_each(settings: Settings) -> None:
 
 def check_together(settings: Settings) -> None:
     """What the settings must satisfy together, once all sources are merged."""
+    _check_user_flows(settings)
     if not settings.issuer:
         raise SettingsError(
             "issuer", "", "name your provider, as https://login.example.com, or embedded for development"
         )
-    _check_user_flows(settings)
     base = settings.base
     if base is not None and base.scheme != "https" and not is_loopback_host(base.hostname or ""):
         raise SettingsError("base_url", settings.base_url, "outside loopback it must be https")
@@ -157,8 +158,11 @@ def check_together(settings: Settings) -> None:
 
 def _check_user_flows(settings: Settings) -> None:
     flows = settings.user_flows
-    if flows and settings.embedded:
-        raise SettingsError("user_flows", list(flows), "the embedded provider has none: leave them out, or the issuer")
+    if settings.embedded:
+        return
+    for name, flow in flows.items():
+        if not flow.authority:
+            raise SettingsError(place(name, "authority"), None, "every user flow needs it, except with issuer=embedded")
     if flows and settings.issuer != flows[flows.default].authority:
         problem = f"leave it out: with user_flows, sign-ins go to the authority of {flows.default}"
         raise SettingsError("issuer", settings.issuer, problem)

@@ -5,6 +5,8 @@
 2. What a flow does not say of its sessions, the app's settings say.
 3. The app's sign-ins go through the first flow that signs in; the others are asked for by name.
 4. All flows of an app are of one tenant, so of one origin.
+5. With the embedded provider the authorities are its own, whatever the flows say; so the same flows serve the tenant
+   and the developer's machine.
 """
 
 from __future__ import annotations
@@ -30,8 +32,11 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "session_expiry": ("rolling", "absolute"),
     "single_sign_on": get_args(Scope),
 }
+_YES_OR_NO = ("require_id_token_on_logout", "multi_factor", "single_sign_out")
 _RANGES = {"session_lifetime_minutes": (15, 1_440, "minutes"), "keep_me_signed_in_days": (0, 90, "days")}
 _NAME = re.compile(r"B2C_1A?_[A-Za-z0-9_-]{1,64}", re.IGNORECASE)
+EMBEDDED_TENANT = "embedded.onmicrosoft.com"
+"""What the tenant of the embedded provider inside an app is called in its addresses."""
 
 
 def _told(*, unit: str, effect: str, source: str) -> Mapping[str, str]:
@@ -43,12 +48,14 @@ class UserFlow:
     """One user flow. Raises :class:`SettingsError` for a value that can't work; see ``docs/settings.md``."""
 
     authority: str = field(
+        default="",
         metadata=_told(
             unit="URL",
             effect="Where the flow's metadata document is, without `/.well-known/openid-configuration`: "
-            "`https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_sign_in/v2.0`. Required.",
+            "`https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_sign_in/v2.0`. Required, except with "
+            "`issuer=embedded`, which takes no notice of it.",
             source="Azure AD B2C: OpenID Connect metadata endpoint, one for each policy",
-        )
+        ),
     )
     kind: Kind = field(
         metadata=_told(
@@ -99,6 +106,23 @@ class UserFlow:
             unit="true or false",
             effect="Whether B2C wants an ID token at sign-out. Without one nobody is sent there, into an error page.",
             source="Azure AD B2C: Require ID Token in logout requests",
+        ),
+    )
+    multi_factor: bool = field(
+        default=False,
+        metadata=_told(
+            unit="true or false",
+            effect="Whether the flow asks for a second factor. Of use with the embedded provider; B2C has its own.",
+            source="Azure AD B2C: Multifactor authentication",
+        ),
+    )
+    single_sign_out: bool = field(
+        default=False,
+        metadata=_told(
+            unit="true or false",
+            effect="Whether a sign-out by this flow is told to the other apps. Of use with the embedded provider; in "
+            "B2C the custom policy says it.",
+            source="Azure AD B2C: UseTechnicalProfileForSessionManagement",
         ),
     )
 
@@ -209,10 +233,15 @@ def _flow(name: str, given: Any) -> UserFlow:
     if flow is None:
         raise SettingsError(f"user_flows[{name!r}]", given, "give a mapping of its properties")
     policy = policy_of(flow.authority)
-    if policy.casefold() != name.casefold():
+    if flow.authority and policy.casefold() != name.casefold():
         problem = f"give B2C's address of this very policy: …/{name}/v2.0"
         raise SettingsError(place(name, "authority"), flow.authority, problem)
     return flow
+
+
+def beside(authority: str, name: str) -> str:
+    """The authority of another flow of the same tenant."""
+    return f"{authority.rsplit('/', 2)[0]}/{name}/v2.0"
 
 
 def place(name: object, key: object) -> str:
@@ -229,9 +258,9 @@ def _check(name: str, value: Any, *, is_optional: bool) -> None:
         low, high, unit = _RANGES[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise SettingsError(name, value, f"give {low:,} to {high:,} {unit}")
-    if name == "authority" and not _is_url(value):
+    if name == "authority" and value != "" and not _is_url(value):
         raise SettingsError(name, value, "give a whole URL, as https://contoso.b2clogin.com/…")
-    if name == "require_id_token_on_logout" and not isinstance(value, bool):
+    if name in _YES_OR_NO and not isinstance(value, bool):
         raise SettingsError(name, value, "give true or false")
 
 
@@ -247,8 +276,9 @@ def _is_url(value: Any) -> bool:
 def _check_all(flows: UserFlows) -> None:
     if not flows.default:
         raise SettingsError("user_flows", list(flows), f"one of them must be of kind {' or '.join(SIGN_IN)}")
-    first = urlsplit(flows[flows.default].authority)
-    for name, flow in flows.items():
+    named = [(name, flow) for name, flow in flows.items() if flow.authority]
+    first = urlsplit(named[0][1].authority if named else "")
+    for name, flow in named:
         parts = urlsplit(flow.authority)
         if (parts.scheme, parts.netloc.lower()) != (first.scheme, first.netloc.lower()):
             problem = f"the user flows of an app are of one tenant: {first.scheme}://{first.netloc}"

@@ -89,6 +89,8 @@ def imported(files: Sequence[PolicyFile], *, kind: Kind | None = None, authority
     if parties:
         settings, more = _settings(parties[0], kind, authority)
         findings = [*more, *_kmsi(settings, asks), *findings, *_missing(near)]
+        if out:
+            settings += (Setting("single_sign_out", True, "UseTechnicalProfileForSessionManagement"),)
     many = len(files) > 1
     return Imported(
         name=(parties[0].policy or "") if parties else "",
