@@ -62,7 +62,8 @@ class AuthContexts:
     """Which authentication context a path needs: an exact pattern before one with ``/*``, of those the longest.
 
     A path that is not in its normal form needs whatever one of its readings needs: as it stands, unquoted once
-    more, and each of them with its dot segments resolved. Which of them the app's router goes by, nobody knows.
+    more, without its segments' parameters (``;``), with slashes for backslashes, and each of them with its dot segments
+    resolved. Which of them the app's router goes by, nobody knows.
     """
 
     def __init__(self, contexts: Mapping[str, str]) -> None:
@@ -100,9 +101,10 @@ def _tidy(path: str) -> str:
 def _readings(path: str) -> tuple[str, ...]:
     """What routers might take a path for, the plainest first."""
     found: list[str] = []
-    for form in (path, unquote(path)):
-        # An empty segment is one that ".." takes away (RFC 3986 §5.2.4), unless it was dropped before.
-        found += (_tidy(form), _tidy(_resolved(form)), _resolved(_tidy(form)))
+    for plain in (path, unquote(path)):
+        for form in (plain, re.sub(r";[^/]*", "", plain.replace("\\", "/"))):
+            # An empty segment is one that ".." takes away (RFC 3986 §5.2.4), unless it was dropped before.
+            found += (_tidy(form), _tidy(_resolved(form)), _resolved(_tidy(form)))
     return tuple(dict.fromkeys(found))
 
 
