@@ -119,6 +119,9 @@ def test_a_sid_that_equals_the_subject_ends_nothing_without_the_cookie(world: Wo
     [
         (FRAME, True),
         ({**FRAME, "sec-fetch-site": "same-origin"}, True),
+        ({**FRAME, "sec-fetch-site": "same-site"}, True),  # the issuer is of our site, and may not say its address
+        ({**FRAME, "sec-fetch-site": "same-site", "referer": f"{IDP_ORIGIN}/"}, True),
+        ({**FRAME, "sec-fetch-site": "same-site", "referer": "https://evil.example.com/"}, False),
         (NAVIGATION, False),
         ({**FRAME, "sec-fetch-dest": "document"}, False),
         ({**SCRIPT, "sec-fetch-dest": "image"}, False),

@@ -15,8 +15,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..rules import cookies
 from ..rules.navigation import is_from_this_origin, is_plain_navigation
@@ -187,15 +188,31 @@ def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     return Reply(200, headers, b"<!doctype html><title>Signed out</title>")
 
 
-def _end_mine(request: Request, mine: Session | None, allowed: Container[str]) -> Flow[set[bytes]]:
+def _end_mine(request: Request, mine: Session | None, allowed: Collection[str]) -> Flow[set[bytes]]:
     """A call without parameters. The key of the session that ended."""
-    referer = request.header("referer")
     if mine is None or request.header("sec-fetch-dest").lower() != "iframe":
         return set()
-    if referer and origin_of(referer) not in allowed:
+    if not _may_frame(request, allowed):
         return set()  # our cookies travel within a site, so a sibling of ours could frame us as well
     yield EndSession(mine.key, "front_channel")
     return {mine.key}
+
+
+def _may_frame(request: Request, allowed: Collection[str]) -> bool:
+    """Whether the page around a frame is one of those, as far as the browser says so. A page may keep its address to
+    itself (Referrer-Policy); then it matters whether it is of our site, and one of those can be."""
+    referer = request.header("referer")
+    if referer:
+        return origin_of(referer) in allowed
+    if request.header("sec-fetch-site").lower() != "same-site":
+        return True
+    ours = _last_labels(request.site.origin)
+    return any(_last_labels(origin) == ours for origin in allowed)
+
+
+def _last_labels(origin: str) -> list[str]:
+    """What all hosts of a site have in common at least: the last two labels of their names."""
+    return (urlsplit(origin).hostname or "").split(".")[-2:]
 
 
 def _end_named(request: Request, sid: str, issuer: str | None, mine: Session | None) -> Flow[set[bytes]]:
