@@ -48,7 +48,7 @@ class Where:
         loopback, where ``base_url`` is not set: then nobody may choose our origin by a header."""
         base = self._base
         root = root.rstrip("/")
-        if re.search(r"//|[\\\x00-\x1f\x7f]|/\.\.?(/|$)", root) or root[:1] not in ("", "/"):
+        if is_odd_root(root):
             # Proxies and shims take it from the request (X-Forwarded-Prefix): //host would lead elsewhere.
             raise Refused("bad_root_path", "the app's root path is not in normal form")
         root = url_path(root)
@@ -101,6 +101,11 @@ class Clients:
 
     def _is_trusted(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
+
+
+def is_odd_root(root: str) -> bool:
+    """Whether a mount path, without a slash at its end, is not what a browser would take it for."""
+    return root[:1] not in ("", "/") or re.search(r"//|[\\\x00-\x1f\x7f]|/\.\.?(/|$)", root) is not None
 
 
 def _ip(text: str) -> _Address | None:
