@@ -18,7 +18,9 @@ from tests.flows.flow_support import (
     query_of,
 )
 from tests.shells.shell_support import Browser as RealBrowser
+from tests.shells.shell_support import World as RealWorld
 
+from kmsi_middleware.edges.wire import Where
 from kmsi_middleware.flows import sessions
 from kmsi_middleware.rules import cookies
 from kmsi_middleware.rules.oidc import authorization
@@ -85,24 +87,48 @@ def test_session_fixation_a_token_from_before_a_fresh_sign_in_is_good_for_nothin
 APP = "https://app.example.com"
 
 
-def is_tossed(site: Site, stage: Any) -> bool:
-    """A page on a sibling sets each of our cookies for the whole domain. Whether a browser takes any of them."""
-    browser = RealBrowser(stage("wsgi"))
-    for suffix in ("", f"{cookies.TRANSACTION}abcdefgh", f"{cookies.PENDING}abcdefgh", cookies.REMEMBERED):
-        line = f"{site.cookie_name}{suffix}={KNOWN}; Domain=example.com; Path=/; Secure"
-        browser._store(line, "https://evil.example.com/")
-    return bool(browser.jar)
+def toss(browser: RealBrowser, line: str) -> None:
+    """A page on a sibling sets a cookie for the whole domain. What the browser takes goes to the app, too."""
+    browser._store(f"{line}; Domain=example.com; Path=/; Secure", "https://evil.example.com/")
+    for cookie in list(browser.jar.values()):
+        browser.plant(cookie.name, cookie.value, host="app.example.com")
+
+
+def acts_in_the_attackers_account(world: RealWorld) -> bool:
+    """The attacker's own session is planted in the browser of somebody who is not signed in."""
+    world.provider(APP)
+    world.client(APP, {"behind_tls": True})
+    attacker, victim = world.browser(), world.browser()
+    attacker.sign_in("mia", "no", at=f"{APP}/")
+    (own,) = [cookie for cookie in attacker.jar.values() if cookie.host == "app.example.com"]
+    toss(victim, f"{own.name}={own.value}")
+    return victim.who(APP) is not None
 
 
 def without_a_prefix(name: str, **_: Any) -> str:
     return name
 
 
-def test_cookie_tossing_fails_on_the_host_prefix_of_every_cookie(stage: Any) -> None:
+def test_cookie_tossing_fails_on_the_host_prefix_of_the_session_cookie(stage: Any, shell: str) -> None:
     """Browsers take a cookie of such a name only from its own host, for all paths, over TLS."""
-    with weakened("tests.flows.flow_support.session_cookie_name", without_a_prefix):
-        assert is_tossed(World().site, stage)
-    assert not is_tossed(World().site, stage)
+    with weakened("kmsi_middleware.edges.wire.session_cookie_name", without_a_prefix):
+        assert acts_in_the_attackers_account(stage(shell))
+    assert not acts_in_the_attackers_account(stage(shell))
+
+
+def every_kind_is_taken(stage: Any, site: Site) -> bool:
+    """The cookies of sign-ins under way, of waiting ones, and of remembered answers begin with the same name."""
+    browser = stage("wsgi").browser()
+    for suffix in (f"{cookies.TRANSACTION}abcdefgh", f"{cookies.PENDING}abcdefgh", cookies.REMEMBERED):
+        toss(browser, cookies.set_cookie(site, suffix, KNOWN).partition(";")[0])
+    return len(browser.names("app.example.com")) == 3
+
+
+def test_cookie_tossing_fails_on_the_host_prefix_of_every_other_cookie(stage: Any) -> None:
+    where = Where(World().app.settings)
+    with weakened("kmsi_middleware.edges.wire.session_cookie_name", without_a_prefix):
+        assert every_kind_is_taken(stage, where.site("https", "", None, ""))
+    assert not every_kind_is_taken(stage, where.site("https", "", None, ""))
 
 
 def the_first(header: str, site: Site) -> list[str]:

@@ -4,6 +4,7 @@ page a WebSocket is opened."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,7 +12,9 @@ import pytest
 from tests.attacks.attack_support import always, never, weakened
 from tests.shells.shell_support import HOME, HTML, World
 
+from kmsi_middleware.edges.asgi import ASGIShell
 from kmsi_middleware.edges.wire import Where
+from kmsi_middleware.edges.wsgi import WSGIShell
 from kmsi_middleware.vocabulary.messages import Site
 
 NAVIGATION = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("accept", HTML)]
@@ -80,6 +83,37 @@ def test_spoofed_forwarding_headers_a_host_never_becomes_our_origin(stage: Any, 
     with weakened("kmsi_middleware.edges.wire.Where.site", by_the_host_header):
         assert is_sent_back_to_the_attacker(stage(shell), *said)
     assert not is_sent_back_to_the_attacker(stage(shell), *said)
+
+
+def by_what_the_proxy_seems_to_say(original: Any) -> Any:
+    """Where the app is, as headers say that anybody can send."""
+
+    def site(shell: Any, request: Any) -> Site:
+        said = {name.decode(): value.decode() for name, value in request.get("headers", ())}
+        host = said.get("x-forwarded-host") or request.get("HTTP_X_FORWARDED_HOST")
+        scheme = said.get("x-forwarded-proto") or request.get("HTTP_X_FORWARDED_PROTO")
+        return replace(original(shell, request), origin=f"{scheme}://{host}")
+
+    return site
+
+
+SITES = {
+    "asgi-asyncio": ("kmsi_middleware.edges.asgi.ASGIShell._site", by_what_the_proxy_seems_to_say(ASGIShell._site)),
+    "wsgi": ("kmsi_middleware.edges.wsgi.WSGIShell._site", by_what_the_proxy_seems_to_say(WSGIShell._site)),
+}
+FORWARDED = [
+    ("x-forwarded-host", "evil.example"),
+    ("x-forwarded-proto", "http"),
+    ("forwarded", "host=evil.example;proto=http"),
+    ("x-original-host", "evil.example"),
+    ("x-host", "evil.example"),
+]
+
+
+def test_spoofed_forwarding_headers_of_host_and_scheme_are_not_read(stage: Any, shell: str) -> None:
+    with weakened(*SITES[shell]):
+        assert is_sent_back_to_the_attacker(stage(shell), *FORWARDED)
+    assert not is_sent_back_to_the_attacker(stage(shell), *FORWARDED)
 
 
 def believes_the_host_without_base_url(world: World, host: str) -> bool:
