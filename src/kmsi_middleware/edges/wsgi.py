@@ -106,12 +106,12 @@ class WSGIShell:
             environ["kmsi.require"] = partial(self._require, environ, data)
 
         def decide(status: str, headers: _Headers) -> _Headers | Reply:
-            if data.failure is not None and status.startswith("500") and (reply := self._instead(environ)) is not None:
-                return reply
-            if data.touched and (changes := data.changes()) is not None:
-                failure = self._save(environ, settled, changes)
-                if failure is not None:
-                    return failure
+            if data.touched:
+                reply = self._instead(environ) if status.startswith("500") else None
+                if reply is None and (changes := data.changes()) is not None:
+                    reply = self._save(environ, settled, changes)
+                if reply is not None:
+                    return reply
             ours = (*cookies, *data.cookies)
             if ours:  # what carries a session's token is kept by no cache, whatever the app said
                 headers = [item for item in headers if item[0].lower() != "cache-control"]
@@ -258,7 +258,7 @@ class WSGIShell:
         def decide(status: str, headers: _Headers) -> _Headers | Reply:
             if outcome.refusal is not None and status.startswith("403"):
                 return outcome.refusal
-            if kept.failure is not None and status.startswith("500") and (reply := self._instead(environ)) is not None:
+            if status.startswith("500") and (reply := self._instead(environ)) is not None:
                 return reply
             return [*headers, _VARY, *(("Set-Cookie", cookie) for cookie in kept.cookies)]
 
