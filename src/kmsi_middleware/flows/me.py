@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..rules.lifetimes import promised_end
+from ..rules.lifetimes import end_of
 from ..vocabulary.effects import Flow
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
@@ -32,15 +32,7 @@ def me(app: Deployment, request: Request, now: float) -> Flow[Reply]:
 def described(app: Deployment, session: Session, now: float) -> dict[str, Any]:
     """The session as its owner may see it. Instants in seconds since 1970, ``expires_in`` in seconds."""
     settings = app.settings_of(session.user_flow)
-    expires_at = min(
-        session.expires_at,
-        promised_end(
-            settings,
-            persistent=session.persistent,
-            started_at=session.started_at,
-            renewed_at=session.renewed_at,
-        ),
-    )
+    expires_at = end_of(session, settings)
     return {
         "user": {
             "id": str(session.claims.get(app.settings.user_claim) or session.subject),

@@ -65,13 +65,18 @@ def promised_end(settings: Settings, *, persistent: bool, started_at: int, renew
     )
 
 
+def end_of(session: Session, settings: Settings) -> int:
+    """Rules 1 to 4: the instant at which ``session`` is over, unless it is renewed before."""
+    allowed = promised_end(
+        settings, persistent=session.persistent, started_at=session.started_at, renewed_at=session.renewed_at
+    )
+    return min(session.expires_at, allowed)
+
+
 def judge(session: Session, settings: Settings, now: float) -> Good | Due | Over:
     """Whether ``session`` holds at ``now``, and until when nothing needs to be done about it."""
     persistent = session.persistent and settings.keep_me_signed_in_days > 0
-    allowed = promised_end(
-        settings, persistent=persistent, started_at=session.started_at, renewed_at=session.renewed_at
-    )
-    end = min(session.expires_at, allowed)
+    end = end_of(session, settings)
     if now >= end:
         return Over(_reason(session, settings, end), end)
     if persistent != session.persistent:
