@@ -47,6 +47,7 @@ SHOWN: dict[str, set[str]] = {
     "GetKeys": {"jwks_uri", "unknown_kid"},
     "GetPolicies": set(),
     "GetProvider": {"issuer"},
+    "GoesOn": {"session", "until", "judged_risk"},
     "HttpRequest": {"method", "url"},
     "HttpResponse": {"status", "headers"},  # the provider's; our own cookies and tokens are in none of them
     "Kind": {"code", "name", "status"},
@@ -65,6 +66,7 @@ SHOWN: dict[str, set[str]] = {
     "ReadAside": {"key"},
     "ReadMark": {"keys"},
     "ReadTicket": {"key"},
+    "ReadVersion": {"key"},
     "Reply": {"status", "page"},
     "Request": {"site", "method", "path", "client_address", "websocket"},
     "SaveSession": {"session"},

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _log = logging.getLogger("kmsi_middleware.sessions")
 
 _ENDS = (ask.EndSession, ask.EndSessions)
-_READS = frozenset({"load", "find", "find_user", "page", "read_mark", "read_ticket"})
+_READS = frozenset({"load", "version", "find", "find_user", "page", "read_mark", "read_ticket"})
 
 
 @frozen
@@ -52,16 +52,16 @@ class Keeping:
         return await self._ask_async(effect, now)
 
     def _ask(self, effect: Effect, now: float) -> Any:
-        method, arguments = _call(effect)
-        return getattr(self.store, method)(*arguments, now)
+        method, arguments = _call(effect, now)
+        return getattr(self.store, method)(*arguments)
 
     async def _ask_async(self, effect: Effect, now: float) -> Any:
-        method, arguments = _call(effect)
+        method, arguments = _call(effect, now)
         store = self.store
         asynchronous = store.asynchronous
         if asynchronous is not None and is_asyncio():
-            return await getattr(asynchronous, method)(*arguments, now)
-        work = partial(getattr(store, method), *arguments, now)
+            return await getattr(asynchronous, method)(*arguments)
+        work = partial(getattr(store, method), *arguments)
         # A read by key costs less than the hop to a thread would; a write may wait for another process.
         quick = store.inline if method in _READS else store.inline_writes
         return work() if quick else await anyio.to_thread.run_sync(work)
@@ -89,18 +89,22 @@ def log(record: Mapping[str, Any]) -> None:
     _log.info("%s", json.dumps(record, separators=(",", ":"), ensure_ascii=False))
 
 
-def _call(effect: Effect) -> tuple[str, tuple[Any, ...]]:
+def _call(effect: Effect, now: float) -> tuple[str, tuple[Any, ...]]:
     call = store_call(effect)
     if call is None:
         raise TypeError(f"nobody performs {effect!r}")
-    return call
+    method, arguments = call
+    return method, arguments if method == "version" else (*arguments, now)
 
 
 def store_call(effect: Effect) -> tuple[str, tuple[Any, ...]] | None:
-    """The store's method for an effect, and its arguments before ``now``; ``None`` for who else performs it."""
+    """The store's method for an effect, and its arguments before ``now`` (which ``version`` has no use for); ``None``
+    for who else performs it."""
     match effect:
         case ask.LoadSession(key):
             return "load", (key,)
+        case ask.ReadVersion(key):
+            return "version", (key,)
         case ask.CreateSession(session):
             return "create", (session,)
         case ask.SaveSession(session):

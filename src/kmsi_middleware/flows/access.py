@@ -87,9 +87,16 @@ class Verdict:
 
 
 def judge(
-    app: Deployment, request: Request, session: Session, now: float, *, context: str | None = None
+    app: Deployment,
+    request: Request,
+    session: Session,
+    now: float,
+    *,
+    context: str | None = None,
+    goes_on: bool = False,
 ) -> Flow[Verdict]:
-    """What the policies make of a request with this session. ``context``: one that the app itself asks for."""
+    """What the policies make of a request with this session. ``context``: one that the app itself asks for.
+    ``goes_on``: the request was let in before, and its connection lasts; nobody interacts with it any more."""
     if not app.has_policies:
         return Verdict("pass")
     context = context or app.auth_contexts.of(request.path)
@@ -110,7 +117,7 @@ def judge(
         last_used_at=session.renewed_at,
         verified_max_age=session.verified_max_age,
     )
-    verdict = _verdict(app, request, session, now, evaluation, proofs, context)
+    verdict = _verdict(app, request, session, now, evaluation, proofs, context, goes_on=goes_on)
     is_demanded = any("passwordChange" in demand.grant.controls for demand in controls.grants)
     if len(policies.policies) < len(everything.policies):
         verdict = _with_report(app, evaluate(everything, facts), proofs, session, verdict, now)
@@ -144,6 +151,8 @@ def _verdict(
     evaluation: Evaluation,
     proofs: Proofs,
     context: str | None,
+    *,
+    goes_on: bool,
 ) -> Verdict:
     controls = evaluation.controls
     if controls.block is not None:
@@ -164,15 +173,19 @@ def _verdict(
     if falls.at == 0:  # a proof is wanting altogether: that is no matter of time
         second = controls.sign_in_frequency_second is not None and proofs.second_factor_at is None
         return _demanded(request, session, now, replace(ask, second_factor=second))
+    fell_due_at = falls.at or int(now)
     what = deferred(
-        "navigation" if _is_interaction(request) else "background",
-        fell_due_at=falls.at or int(now),
+        "navigation" if _is_interaction(request) and not goes_on else "background",
+        fell_due_at=fell_due_at,
         last_refused_navigation_at=session.refused_at,
         background_grace=app.settings.background_grace,
         has_auth_context=context is not None,
         now=now,
     )
-    return Verdict("pass", until=0) if what == "go on" else _demanded(request, session, now, ask)
+    if what != "go on":
+        return _demanded(request, session, now, ask)
+    # The next request may be an interaction; a connection stays what it is.
+    return Verdict("pass", until=fell_due_at + app.settings.background_grace if goes_on else 0)
 
 
 def _demanded(request: Request, session: Session, now: float, ask: Ask) -> Verdict:

@@ -26,13 +26,14 @@ PROBE_WITHIN = 3.0
 
 
 def revalidate(
-    app: Deployment, request: Request, found: sessions.Found, return_to: str, now: float
+    app: Deployment, request: Request, found: sessions.Found, return_to: str, now: float, *, goes_on: bool = False
 ) -> Flow[sessions.Found | Reply]:
-    """What becomes of a request with a session: it goes on, without it if it is over now, or is answered."""
+    """What becomes of a request with a session: it goes on, without it if it is over now, or is answered.
+    ``goes_on``: it was let in before, and its connection lasts, so that it can't be sent anywhere."""
     session = found.session
     assert session is not None
     is_public = request.path in app.public_paths  # which is no place to be sent away from
-    navigates = kind_of(request) is Kind.NAVIGATION and not request.websocket and not is_public
+    navigates = kind_of(request) is Kind.NAVIGATION and not request.websocket and not is_public and not goes_on
     step = rules.next_step(session, app.settings, now, navigates=navigates)
     match step.name:
         case "stands":
@@ -40,7 +41,8 @@ def revalidate(
         case "refresh":
             return (yield from _by_refresh_token(app, request, found, session, now))
         case "go_on":
-            return replace(found, until=0)
+            # The next request may be a navigation; a connection stays what it is.
+            return replace(found, until=min(found.until, step.until) if goes_on else 0)
         case "refuse":
             return sessions.Found() if is_public else replies.unconfirmed(app, request)
     if not (yield from _answers(app.authority(request.site, session.user_flow))):

@@ -29,8 +29,8 @@ class Step:
     """What is to be done about a request.
 
     ``stands``: nothing, before ``until``. ``refresh``: ask with the refresh token. ``silent``: send the browser to
-    ask. ``go_on``: nothing, but the next request is looked at anew. ``sign_in``: a sign-in first; ``refuse``: the same,
-    for a request that can't be sent to one.
+    ask. ``go_on``: nothing, before ``until``, about requests of its kind. ``sign_in``: a sign-in first; ``refuse``: the
+    same, for a request that can't be sent to one.
     """
 
     name: Literal["stands", "refresh", "silent", "go_on", "sign_in", "refuse"]
@@ -49,9 +49,10 @@ def next_step(session: Session, settings: Settings, now: float, *, navigates: bo
         return Step("stands", put_off_until)
     if session.refreshable:
         return Step("refresh")
-    has_grace = now < due_at + settings.background_grace
+    grace_until = due_at + settings.background_grace
+    has_grace = now < grace_until
     if not navigates:
-        return Step("go_on" if has_grace else "refuse")
+        return Step("go_on", grace_until) if has_grace else Step("refuse")
     return Step("silent" if has_grace or put_off_until < due_at else "sign_in")
 
 

@@ -39,6 +39,13 @@ class LoadSession(Effect):
 
 
 @frozen
+class ReadVersion(Effect):
+    """Answer: the ``version`` of the session that the store holds now, or ``None`` if it holds none."""
+
+    key: bytes
+
+
+@frozen
 class CreateSession(Effect):
     """Answer: ``None``. Raises ``StoreConflict`` for a taken key, ``SignInRevoked`` where a mark forbids it."""
 
