@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 
 from .assembly import Clock, assemble
-from .edges.asgi import ASGIApp, ASGIShell, Receive, Scope, Send
+from .edges.asgi import ASGIShell
+from .edges.asgi_wire import ASGIApp, Receive, Scope, Send
 from .vocabulary.errors import SettingsError
 from .vocabulary.settings import Settings
 

@@ -8,12 +8,13 @@
 5. Where the app fails (500, or an exception) because there was no access token to give, the answer is what
    :mod:`.token_access` says.
 6. Frameworks move ``root_path`` on as they go; the app's own is the one that the request came with.
+7. A WebSocket, or a streaming response, ends soon after its session has (:mod:`.live_asgi`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -26,25 +27,32 @@ from ..rules.app_data import AppData, NoSession
 from ..vocabulary.errors import KMSIError, Refused, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
 from ..vocabulary.session import Session
+from .asgi_wire import (
+    ASGIApp,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    below,
+    drop,
+    port_of,
+    protected,
+    read_body,
+    set_cookies,
+    varied,
+)
 from .identity import ANONYMOUS, NOBODY, SIGNED_IN
+from .live import LiveSessions
+from .live_asgi import Connections, Stream, WebSocket, is_disconnect
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
 from .token_access import TOKENS, TokenAccess
 from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 _log = logging.getLogger("kmsi_middleware")
 
 _ROOT = "kmsi.root"  # rule 6
-_VARY = [(b"vary", b"Cookie")]
-_VARY_NO_STORE = [*_VARY, (b"cache-control", b"no-store")]
-_VARY_PRIVATE = [*_VARY, (b"cache-control", b"private")]
 
 
 class ASGIShell:
@@ -71,6 +79,7 @@ class ASGIShell:
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=False)
         self._watch = services.watch
+        self._connections = Connections(LiveSessions(deployment, services, self._settled, clock))
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
         self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
@@ -80,7 +89,8 @@ class ASGIShell:
             path = scope["path"]
             if root := scope.get("root_path"):
                 scope[_ROOT] = root
-                path = _below(path, root)
+                path = below(path, root)
+            exchange = None
             if not path.startswith(self._prefix) and scope["method"] != "OPTIONS":  # a preflight is anonymous
                 # From the end: of several cookies of a name the last one counts, and browsers send it late.
                 for name, value in reversed(scope["headers"]):
@@ -90,15 +100,18 @@ class ASGIShell:
                         if at < 0:
                             continue  # HTTP/2 may send each cookie in a header of its own
                         settled = self._settled.peek(value, at, len(needle))
-                        if settled is None or (self._watch is not None and not self._vouches(settled, scope, path)):
-                            break
-                        sending = self._shown(scope, send, settled)
-                        try:
-                            await self._app(scope, receive, sending)
-                        except KMSIError as error:
-                            await self._escaped(error, scope, send)
-                        return
-            await self._http(scope, receive, send, path)
+                        if settled is not None and (self._watch is None or self._vouches(settled, scope, path)):
+                            exchange = _Exchange(self, scope, receive, send, settled)
+                        break
+            exchange = exchange or await self._http(scope, receive, send, path)
+            if exchange is not None:
+                try:
+                    await self._app(scope, exchange.receive, exchange.send)
+                except KMSIError as error:
+                    await self._escaped(error, scope, send)
+                except Exception as error:
+                    if not is_disconnect(error):
+                        raise
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -117,59 +130,7 @@ class ASGIShell:
         return now < settled.granted.get(self._watch.of_scope(scope, path, settled.session), 0)
 
     def _needle_of(self, scope: Scope) -> bytes:
-        return f"{self._where.cookie_name(_port(scope))}=".encode()
-
-    def _shown(self, scope: Scope, send: Send, settled: Settled, cookies: tuple[str, ...] = ()) -> Send:
-        """Show the app its session; what is returned is the ``send`` for it."""
-        scope["kmsi"] = session = settled.session
-        scope["user"] = settled.user
-        scope["auth"] = SIGNED_IN
-        scope["session"] = data = settled.new_data()
-        scope[TOKENS] = self._tokens, data
-        if self._watch is not None:
-            scope["kmsi.require"] = partial(self._require, scope, data)
-
-        # Not a coroutine function: what it returns is awaited all the same, and one frame is saved.
-        def sending(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                data.started = True
-                if data.touched or cookies:
-                    return self._save_and_send(scope, session, data, message, send, cookies)
-                message["headers"] = _protected(message.get("headers", ()))
-            elif data.discarded:
-                return _nothing()
-            return send(message)
-
-        return sending
-
-    async def _save_and_send(
-        self,
-        scope: Scope,
-        session: Session,
-        data: AppData,
-        message: Message,
-        send: Send,
-        cookies: tuple[str, ...],
-    ) -> None:
-        """Rules 3 and 5."""
-        if message["status"] == 500 and await self._answered_instead(scope, data, send):
-            return
-        changes = data.changes()
-        if changes is not None:
-            now = self._clock()
-            try:
-                await self._services.run_async(sessions.save_data(session, *changes), now)
-            except Unavailable as error:
-                data.discarded = True
-                request = self._carried(scope)
-                await self._reply(unavailable(self._deployment, request, now, error), scope, send)
-                return
-        headers = message.get("headers", ())
-        cookies += data.cookies
-        if cookies:  # what carries a session's token is kept by no cache, whatever the app said
-            headers = [item for item in headers if item[0] != b"cache-control"]
-        message["headers"] = [*_protected(headers), *_set_cookies(cookies)]
-        await send(message)
+        return f"{self._where.cookie_name(port_of(scope))}=".encode()
 
     async def _answered_instead(self, scope: Scope, data: AppData, send: Send) -> bool:
         """Rule 5. Whether it was answered instead of the app."""
@@ -207,7 +168,7 @@ class ASGIShell:
     def _site(self, scope: Scope) -> Site:
         host = next((str(value, "latin-1") for name, value in scope["headers"] if name == b"host"), "")
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-        return self._where.site(str(scheme), host, _port(scope), scope.get(_ROOT, ""))
+        return self._where.site(str(scheme), host, port_of(scope), scope.get(_ROOT, ""))
 
     def _carried(self, scope: Scope) -> Request:
         return self._request(scope, self._site(scope), b"")
@@ -216,7 +177,7 @@ class ASGIShell:
         headers = joined_headers((n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"])
         peer = scope.get("client")
         root = scope.get(_ROOT, "")
-        path = _below(scope["path"], root) if root else scope["path"]
+        path = below(scope["path"], root) if root else scope["path"]
         query = scope.get("query_string", b"").decode("latin-1")
         return Request(
             site=site,
@@ -230,19 +191,22 @@ class ASGIShell:
             websocket=scope["type"] == "websocket",
         )
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send, path: str) -> _Exchange | None:
+        """Ask the flow. ``None``: the request is answered; else the app has to answer it, with a session."""
         if self._idp is not None and dispatch.is_reserved(path, self._prefix + IDP):
             root = url_path(scope.get("root_path", "").rstrip("/")) + self._prefix + IDP
             mounted = {**scope, "root_path": root, "path": root + path[len(self._prefix + IDP) :]}
             mounted.pop("raw_path", None)
-            return await self._idp(mounted, receive, send)
+            await self._idp(mounted, receive, send)
+            return None
         try:
             site = self._site(scope)
         except Refused as error:
-            return await self._reply(plain(error), scope, send)
+            await self._reply(plain(error), scope, send)
+            return None
         body = b""
         if scope["method"] == "POST" and dispatch.is_reserved(path, self._prefix):
-            body = await _read(receive)
+            body = await read_body(receive)
         request = self._request(scope, site, body)
         now = self._clock()
         stamp_key = first_key(request)
@@ -250,19 +214,16 @@ class ASGIShell:
         generation = self._watch.generation(now) if self._watch is not None else 0
         outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):
-            return await self._reply(outcome, scope, send)
+            await self._reply(outcome, scope, send)
+            return None
         session = outcome.session
         if session is None:
-            return await self._forward_anonymous(scope, receive, send, outcome)
+            await self._forward_anonymous(scope, receive, send, outcome)
+            return None
         inputs = self._watch.of_scope(scope, path, session, outcome.judged_risk) if self._watch is not None else None
         stamp = stamp if session.key == stamp_key else None
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
-        sending = self._shown(scope, send, settled, outcome.set_cookies)
-        try:
-            await self._app(scope, receive, sending)
-        except KMSIError as error:
-            await self._escaped(error, scope, send)
-        return None
+        return _Exchange(self, scope, receive, send, settled, outcome.set_cookies)
 
     async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
         kept = AppData()
@@ -278,7 +239,7 @@ class ASGIShell:
                     return
                 if message["status"] == 500 and await self._answered_instead(scope, kept, send):
                     return
-                message["headers"] = [*_varied(message.get("headers", ())), *_set_cookies(kept.cookies)]
+                message["headers"] = [*varied(message.get("headers", ())), *set_cookies(kept.cookies)]
             if not kept.discarded:
                 await send(message)
 
@@ -316,13 +277,19 @@ class ASGIShell:
             self._show_nobody(scope, AppData())
             return await self._app(scope, receive, send)
         settled = self._settled.settle(outcome.session, 0, None)
-        self._shown(scope, send, settled)
+        _Exchange(self, scope, receive, send, settled)  # shows the app its session
         data: AppData = scope["session"]
+        connection = WebSocket(receive, send)
+        self._connections.add(connection, self._connections.sessions.follow(settled, lambda: request))
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, connection.receive, connection.send)
+        except Exception as error:
+            if not is_disconnect(error, has_ended=connection.ending is not None):
+                raise
         finally:
             if (changes := data.changes()) is not None:
                 await self._save_at_end(outcome.session, *changes)
+            await connection.closed()
         return None
 
     async def _save_at_end(self, session: Session, written: dict[str, Any], removed: frozenset[str]) -> None:
@@ -351,50 +318,94 @@ class ASGIShell:
             self._services.close()
 
 
-def _below(path: str, root: str) -> str:
-    """The path below the app's root path; servers differ in whether ``path`` includes it (ASGI HTTP 2.5)."""
-    root = root.rstrip("/")
-    if root and (path == root or path.startswith(root + "/")):
-        return path[len(root) :] or "/"
-    return path
+class _Exchange:
+    """One request with a session. Shows the app its session, and stands between the app and the server: its
+    ``receive`` and ``send`` are the app's."""
 
+    __slots__ = ("_cookies", "_data", "_has_begun", "_receive", "_scope", "_send", "_settled", "_shell", "_stream")
 
-def _port(scope: Scope) -> int | None:
-    server = scope.get("server")
-    return server[1] if server else None
+    def __init__(
+        self,
+        shell: ASGIShell,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        settled: Settled,
+        cookies: tuple[str, ...] = (),
+    ) -> None:
+        self._shell = shell
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._settled = settled
+        self._cookies = cookies
+        self._has_begun = False
+        self._stream: Stream | None = None
+        scope["kmsi"] = settled.session
+        scope["user"] = settled.user
+        scope["auth"] = SIGNED_IN
+        scope["session"] = self._data = data = settled.new_data()
+        scope[TOKENS] = shell._tokens, data
+        if shell._watch is not None:
+            scope["kmsi.require"] = partial(shell._require, scope, data)
 
+    # Not coroutine functions: what they return is awaited all the same, and one frame is saved.
 
-def _protected(headers: Any) -> list[tuple[bytes, bytes]]:
-    """Rule 4. A new list: the app may use its own again."""
-    html = said = False
-    for name, value in headers:
-        if name == b"content-type":
-            html = value[:9].lower() == b"text/html"
-        elif name == b"cache-control":
-            said = True
-    return [*headers, *(_VARY if said else _VARY_NO_STORE if html else _VARY_PRIVATE)]
+    def receive(self) -> Awaitable[Message]:
+        if not self._has_begun:  # for the request's body, or its begin
+            self._has_begun = True
+            return self._receive()
+        if self._stream is None:  # it may become one, while the app listens for the client to go away
+            self._stream = Stream(self._receive, self._send)
+        return self._stream.receive()
 
+    def send(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self._data.started = True
+            if self._data.touched or self._cookies:
+                return self._save_and_send(message)
+            message["headers"] = protected(message.get("headers", ()))
+        elif message.get("more_body"):
+            return self._followed().send(message)
+        elif self._stream is not None:
+            return self._stream.send(message)
+        return self._send(message)
 
-def _varied(headers: Any) -> list[tuple[bytes, bytes]]:
-    return [*headers, *_VARY]
+    def _followed(self) -> Stream:
+        """Rule 7."""
+        stream = self._stream
+        if stream is None:
+            self._stream = stream = Stream(self._receive, self._send)
+        if stream.live is None:
+            shell = self._shell
+            # Not a method of ours, so that nothing holds the exchange when the app is done with it.
+            request = partial(shell._carried, self._scope)
+            shell._connections.add(stream, shell._connections.sessions.follow(self._settled, request))
+        return stream
 
+    async def _save_and_send(self, message: Message) -> None:
+        """Rules 3 and 5."""
+        shell, scope, data, send = self._shell, self._scope, self._data, self._send
+        if message["status"] == 500 and await shell._answered_instead(scope, data, send):
+            self._drop()
+            return
+        changes = data.changes()
+        if changes is not None:
+            now = shell._clock()
+            try:
+                await shell._services.run_async(sessions.save_data(self._settled.session, *changes), now)
+            except Unavailable as error:
+                self._drop()
+                request = shell._carried(scope)
+                await shell._reply(unavailable(shell._deployment, request, now, error), scope, send)
+                return
+        headers = message.get("headers", ())
+        cookies = (*self._cookies, *data.cookies)
+        if cookies:  # what carries a session's token is kept by no cache, whatever the app said
+            headers = [item for item in headers if item[0] != b"cache-control"]
+        message["headers"] = [*protected(headers), *set_cookies(cookies)]
+        await send(message)
 
-def _set_cookies(cookies: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
-    return [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]
-
-
-async def _nothing() -> None:
-    return None
-
-
-async def _read(receive: Receive) -> bytes:
-    """A request's body, up to a little more than what is accepted."""
-    body = b""
-    while len(body) <= dispatch.LONGEST_BODY:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    return body
+    def _drop(self) -> None:
+        """A reply of ours takes the place of the app's: what it still sends goes nowhere."""
+        self._send, self._stream, self._data.discarded = drop, None, True

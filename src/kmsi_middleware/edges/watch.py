@@ -61,7 +61,7 @@ class Watch:
             told = _header(scope, b"x-forwarded-for") if self._trusts_proxies else b""
         if "platform" in declared:
             agent = _header(scope, b"user-agent")
-        return peer, told, agent, self._contexts.of(path), self._risk(session) if judged is ASK else judged
+        return peer, told, agent, self._contexts.of(path), self.risk(session) if judged is ASK else judged
 
     def of_environ(self, environ: dict[str, Any], path: str, session: Session, judged: Hashable = ASK) -> Hashable:
         """The inputs of a WSGI request."""
@@ -72,9 +72,10 @@ class Watch:
             told = environ.get("HTTP_X_FORWARDED_FOR", "") if self._trusts_proxies else ""
         if "platform" in declared:
             agent = environ.get("HTTP_USER_AGENT", "")
-        return peer, told, agent, self._contexts.of(path), self._risk(session) if judged is ASK else judged
+        return peer, told, agent, self._contexts.of(path), self.risk(session) if judged is ASK else judged
 
-    def _risk(self, session: Session) -> Hashable:
+    def risk(self, session: Session) -> Hashable:
+        """The present risk of a session, where the policies read one."""
         if self._current_risk is None or not self._declared & RISK:
             return None
         try:

@@ -8,6 +8,7 @@
    ``private``.
 5. Where the app fails (500, or an exception) because there was no access token to give, the answer is what
    :mod:`.token_access` says.
+6. A streaming response breaks off with the chunk after the end of its session (:mod:`.live`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
 from ..vocabulary.errors import KMSIError, Refused, Unavailable
 from ..vocabulary.messages import Forward, Reply, Request, Site
+from .live import Chunks, LiveSessions, may_be_long
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
@@ -39,6 +41,8 @@ _Decide = Callable[[str, _Headers], "_Headers | Reply"]
 _VARY = ("Vary", "Cookie")
 _NO_STORE = ("Cache-Control", "no-store")
 _PRIVATE = ("Cache-Control", "private")
+_PATH = ("SCRIPT_NAME", "PATH_INFO")
+_NOWHERE: dict[str, str] = {}
 
 
 class WSGIShell:
@@ -65,6 +69,8 @@ class WSGIShell:
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=True)
         self._watch = services.watch
+        self._live = LiveSessions(deployment, services, self._settled, clock)
+        self._judges_requests = self._watch is not None or settings.revalidate_every > 0
         self._prefix = deployment.prefix
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
         self._needle = f"{self._where.cookie_name(None)}=" if settings.base_url else ""
@@ -104,6 +110,8 @@ class WSGIShell:
         environ[TOKENS] = self._tokens, data
         if self._watch is not None:
             environ["kmsi.require"] = partial(self._require, environ, data)
+        # Apps move the path into SCRIPT_NAME as they go.
+        where = {name: environ.get(name, "") for name in _PATH} if self._judges_requests else _NOWHERE
 
         def decide(status: str, headers: _Headers) -> _Headers | Reply:
             if data.touched:
@@ -117,7 +125,21 @@ class WSGIShell:
                 headers = [item for item in headers if item[0].lower() != "cache-control"]
             return [*_protected(headers), *(("Set-Cookie", cookie) for cookie in ours)]
 
-        return self._serve(environ, start_response, decide)
+        body = self._serve(environ, start_response, decide)
+        return body if type(body) is list else self._followed(body, environ, settled, where)
+
+    def _followed(
+        self, body: Iterable[bytes], environ: Environ, settled: Settled, where: dict[str, str]
+    ) -> Iterable[bytes]:
+        """Rule 6."""
+        if not may_be_long(body, environ.get("wsgi.file_wrapper")):
+            return body
+        request = partial(self._begun, environ, where)
+        return Chunks(body, partial(self._live.follow, settled, request, self._clock()))
+
+    def _begun(self, environ: Environ, where: dict[str, str]) -> Request:
+        """The request as it was when it came."""
+        return self._carried({**environ, **where})
 
     def _require(
         self, environ: Environ, data: AppData, context: str
