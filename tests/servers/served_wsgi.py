@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 from kmsi_middleware.wsgi import KMSIMiddleware
+
+
+def ticks(every: float) -> Iterator[bytes]:
+    while True:
+        yield b"tick "
+        time.sleep(every)
 
 
 def site(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -15,6 +23,10 @@ def site(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if path == "/public":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"for everybody"]
+    if path == "/stream":
+        given = parse_qs(environ["QUERY_STRING"])
+        start_response("200 OK", [("Content-Length", "100000")] if "length" in given else [])
+        return ticks(float(given["every"][0]))
     answer: dict[str, Any] = {"process": os.getpid()}
     if path == "/count":
         data["count"] = data.get("count", 0) + 1
