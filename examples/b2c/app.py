@@ -55,6 +55,7 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 <style>
   :root { color-scheme: light dark }
   body { max-width: 34rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.6 system-ui }
+  body { background: Canvas; color: CanvasText }
   dl { display: grid; grid-template-columns: auto 1fr; gap: .25rem 1.25rem; overflow-wrap: anywhere }
   dd { margin: 0 } nav { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem }
   button { padding: .6rem .9rem; font: inherit }

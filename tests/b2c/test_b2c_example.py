@@ -2,70 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import runpy
-import socket
-import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from examples.fake_browser import Browser, Page
+from tests.b2c.b2c_running import Running
 
 pytestmark = pytest.mark.servers
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "b2c"
-
-
-class Running:
-    """The example in a thread of its own, on free ports. Use as a context manager."""
-
-    def __init__(self, folder: Path) -> None:
-        self.example: dict[str, Any] = runpy.run_path(str(EXAMPLE / "run.py"))
-        ports = free_ports(5)
-        self.places = self.example["Places"](ports[0], ports[1], tuple(ports[2:]))
-        self._folder = folder
-        self._loop = asyncio.new_event_loop()
-        self._ready, self._stop = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
-
-    async def _serve(self) -> None:
-        async with self.example["serving"](self.places, self._folder):
-            self._ready.set()
-            await self._stop.wait()
-
-    def __enter__(self) -> Running:
-        self._thread.start()
-        assert self._ready.wait(30)
-        for port in (self.places.tenant_port, self.places.employees_port, *self.places.app_ports):
-            while not answers(port):
-                self._thread.join(0.02)
-                assert self._thread.is_alive()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
-        self._loop.close()
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ FLAGS = (
     "--disable-sync",
     "--window-size=1280,900",
 )
+THIRD_PARTY_COOKIES = {"profile.cookie_controls_mode": 0, "profile.block_third_party_cookies": False}
 NO_THIRD_PARTY_COOKIES = {"profile.cookie_controls_mode": 1, "profile.block_third_party_cookies": True}
 
 
@@ -61,12 +62,14 @@ class Fetched:
 class Chromium:
     """One browser with a profile of its own. Use as a context manager: it quits at its end."""
 
-    def __init__(self, profile: Path, preferences: Mapping[str, object] = NO_THIRD_PARTY_COOKIES) -> None:
+    def __init__(
+        self, profile: Path, preferences: Mapping[str, object] = NO_THIRD_PARTY_COOKIES, flags: tuple[str, ...] = ()
+    ) -> None:
         options = webdriver.ChromeOptions()
         assert CHROMIUM is not None
         assert DRIVER is not None
         options.binary_location = CHROMIUM
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.page_load_strategy = "none"
         options.add_experimental_option("prefs", {"credentials_enable_service": False, **preferences})

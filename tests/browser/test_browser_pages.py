@@ -110,22 +110,27 @@ def _signing_out(browser: Chromium, demo: Demo, notebook: str) -> Iterator[str]:
 def test_every_page_narrow_and_wide_light_and_dark(browser: Chromium, demo: Demo, notebook: str, tea: str) -> None:
     seen = []
     for name in pages(browser, demo, notebook, tea):
-        colours = set()
-        for width in (NARROW, WIDE):
-            for scheme in ("light", "dark"):
-                with browser.emulating(width, scheme):
-                    layout: dict[str, Any] = browser.js(LAYOUT)
-                    picture(browser, f"{name}-{scheme}-{width}")
-                where = f"{name}, {width} pixels, {scheme}: {layout}"
-                assert (layout["lang"], layout["mains"], layout["headings"]) == ("en", 1, 1), where
-                assert layout["title"], where
-                assert layout["beside"] <= 0, where
-                assert layout["smallest"] >= TARGET, where
-                colours.add((width, layout["page"]))
-        assert len(colours) == 4, f"{name} looks the same in the dark: {colours}"
-        assert unnamed(browser) == [], name
+        looks_right(browser, name)
         seen.append(name)
     assert len(seen) == len(set(seen)) == 16
+
+
+def looks_right(browser: Chromium, name: str) -> None:
+    """The page that the browser is at: narrow and wide, light and dark."""
+    colours = set()
+    for width in (NARROW, WIDE):
+        for scheme in ("light", "dark"):
+            with browser.emulating(width, scheme):
+                layout: dict[str, Any] = browser.js(LAYOUT)
+                picture(browser, f"{name}-{scheme}-{width}")
+            where = f"{name}, {width} pixels, {scheme}: {layout}"
+            assert (layout["lang"], layout["mains"], layout["headings"]) == ("en", 1, 1), where
+            assert layout["title"], where
+            assert layout["beside"] <= 0, where
+            assert layout["smallest"] >= TARGET, where
+            colours.add((width, layout["page"]))
+    assert len(colours) == 4, f"{name} looks the same in the dark: {colours}"
+    assert unnamed(browser) == [], name
 
 
 def unnamed(browser: Chromium) -> list[str]:

@@ -24,7 +24,7 @@ from kmsi_middleware.edges.stores import MemoryStore
 from kmsi_middleware.edges.unmatched import UnmatchedCounter
 from kmsi_middleware.flows import dispatch
 from kmsi_middleware.flows.deployment import Deployment
-from kmsi_middleware.rules.cookies import is_token, session_cookie_name
+from kmsi_middleware.rules.cookies import SIGN_OUT, is_token, session_cookie_name
 from kmsi_middleware.rules.oidc.discovery import Provider
 from kmsi_middleware.rules.seals import encode, key_of
 from kmsi_middleware.vocabulary import effects as ask
@@ -375,7 +375,7 @@ class Browser:
             name, _, value = pair.partition("=")
             said = {key.lower(): text for key, _, text in (item.partition("=") for item in attributes)}
             assert said["path"] == "/"
-            assert said["samesite"] == "Lax"
+            assert said["samesite"] == ("None" if name.endswith(SIGN_OUT) else "Lax")
             assert {"httponly", "secure"} <= said.keys()
             assert "domain" not in said
             until: float | None = None

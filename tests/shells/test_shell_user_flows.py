@@ -82,3 +82,10 @@ def test_an_app_below_a_path_has_its_tenant_there(world: World) -> None:
     asked = dict(parse_qsl(urlsplit(page.url).query))
     assert asked["redirect_uri"] == f"{HOME}/shop/.auth/callback"
     assert browser.submit(browser.submit(page, pick="mia"), answer="no").status == 200
+
+
+def test_without_https_there_is_no_cookie_for_the_front_channel(world: World) -> None:
+    world.app(user_flows=FLOWS, front_channel_logout_cookie=True)
+    browser = world.browser()
+    browser.sign_in()
+    assert [cookie.name for cookie in browser.jar.values() if cookie.name.startswith("kmsi-8000")] == ["kmsi-8000"]

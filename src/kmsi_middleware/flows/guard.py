@@ -98,7 +98,7 @@ def _with_session(
         session, until = (yield from sessions.change(session, password_change_demanded_at=None)), 0
     if session.persistent and not verdict.persistent and extend:
         session, until = (yield from sessions.change(session, persistent=False)), 0
-        set_cookies = (sessions.session_cookie(request, found.token, session, now),)
+        set_cookies = sessions.session_cookies(app, request, found.token, session, now)
     if verdict.reported and extend:
         session, until = (yield from sessions.change(session, reported=(*session.reported, *verdict.reported))), 0
         yield log.reported(app, request, now, session, verdict.applied)

@@ -134,9 +134,9 @@ def _too_late(app: Deployment, request: Request, now: float, token: str, name: s
         made = app.seals.same_for("session", token)
         session = yield LoadSession(key_of(made))
         if isinstance(session, Session) and now < session.started_at + WAITS_SECONDS:
-            again = sessions.session_cookie(request, made, session, now)
+            again = sessions.session_cookies(app, request, made, session, now)
             return replies.redirect(
-                return_to, cookies=(again, cookies.clear_cookie(request.site, cookies.PENDING + name))
+                return_to, cookies=(*again, cookies.clear_cookie(request.site, cookies.PENDING + name))
             )
     found = yield from sessions.find(app, request, now)
     if found.session is not None:

@@ -9,16 +9,18 @@ from typing import Any
 from ..rules import cookies, lifetimes
 from ..rules.app_data import merged
 from ..rules.oidc.discovery import tenant_issuer
-from ..rules.seals import encode, key_of, open_under, seal_under
+from ..rules.seals import decode, encode, key_of, open_under, seal_under
 from ..rules.sign_in_log import LONGEST_USER_AGENT, clean_text
 from ..vocabulary.effects import CreateSession, EndSession, Flow, GetCountry, LoadSession, SaveSession
 from ..vocabulary.errors import StoreConflict, Unavailable
 from ..vocabulary.messages import Request
 from ..vocabulary.records import frozen
 from ..vocabulary.session import EndReason, Session, Tombstone
+from ..vocabulary.settings import DAY
 from .deployment import Deployment
 
 MOST_ATTEMPTS = 4
+SIGN_OUT_SEAL = "front_channel_logout"
 MOST_SIDS = 8
 
 
@@ -86,7 +88,7 @@ def _one(app: Deployment, request: Request, token: str, now: float, *, extend: b
                 except StoreConflict:
                     continue  # somebody else was faster: what they saved may be all that is needed
                 is_told = _as_kept(stored) != _as_kept(due)
-                return Found(due, token, 0, (session_cookie(request, token, due, now),) if is_told else ())
+                return Found(due, token, 0, session_cookies(app, request, token, due, now) if is_told else ())
     return Found(stored, token)
 
 
@@ -95,9 +97,36 @@ def _as_kept(session: Session) -> int | None:
     return session.expires_at if session.persistent else None
 
 
-def session_cookie(request: Request, token: str, session: Session, now: float) -> str:
-    """The Set-Cookie of a session: persistent or non-persistent."""
-    return cookies.set_cookie(request.site, "", token, until=_as_kept(session), now=now)
+def session_cookies(app: Deployment, request: Request, token: str, session: Session, now: float) -> tuple[str, ...]:
+    """The Set-Cookie of a session, persistent or non-persistent; and by ``front_channel_logout_cookie`` of the one that
+    can end it, which names its key and not its token."""
+    until = _as_kept(session)
+    its_own = cookies.set_cookie(request.site, "", token, until=until, now=now)
+    if not (app.settings.front_channel_logout_cookie and request.site.secure):
+        return (its_own,)
+    named = app.seals.seal(SIGN_OUT_SEAL, {"key": encode(session.key)}, now)
+    return (its_own, cookies.set_cookie(request.site, cookies.SIGN_OUT, named, until=until, now=now))
+
+
+def clear_cookies(request: Request) -> tuple[str, ...]:
+    """Removes them."""
+    gone = cookies.clear_cookie(request.site, "")
+    if not cookies.named(request.header("cookie"), request.site, cookies.SIGN_OUT):
+        return (gone,)
+    return (gone, cookies.clear_cookie(request.site, cookies.SIGN_OUT))
+
+
+def named_for_sign_out(app: Deployment, request: Request, now: float) -> Flow[Session | None]:
+    """The session that this request may end, and only that, by :data:`..rules.cookies.SIGN_OUT`."""
+    if not app.settings.front_channel_logout_cookie:
+        return None
+    value = cookies.named(request.header("cookie"), request.site, cookies.SIGN_OUT)
+    within = app.settings.session_max_age * DAY
+    named = app.seals.open(SIGN_OUT_SEAL, value, within=within, now=now) if value else None
+    if named is None:
+        return None
+    session = yield LoadSession(decode(named["key"]))
+    return session if isinstance(session, Session) else None
 
 
 @frozen
@@ -229,7 +258,7 @@ def start(
     yield CreateSession(session)
     for old in older:
         yield EndSession(old.key, "replaced")
-    return session, (session_cookie(request, token, session, now),)
+    return session, session_cookies(app, request, token, session, now)
 
 
 def change(session: Session, **changes: Any) -> Flow[Session]:

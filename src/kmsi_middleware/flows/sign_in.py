@@ -260,7 +260,7 @@ def _after_reset(
     set_cookies = [cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)]
     if session.persistent:
         session = yield from sessions.change(session, persistent=False)
-        set_cookies.append(sessions.session_cookie(request, found.token, session, now))
+        set_cookies += sessions.session_cookies(app, request, found.token, session, now)
     return replies.redirect(transaction.return_to, cookies=set_cookies)
 
 

@@ -9,13 +9,15 @@
    nothing without that cookie, because it is no secret between the issuer and us.
 5. The front channel always answers 200, redirects nowhere, and revokes nothing at the issuer: a frame proves
    nothing about the person.
+6. Issuers without ``sid`` name no session. With ``front_channel_logout_cookie`` a cookie of its own does, in browsers
+   that send it.
 6. A sign-out that is started here gives the tokens back to an issuer that takes them (RFC 7009). Nobody waits long for
    that, and its failure is no failure of the sign-out's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -90,7 +92,7 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
     if session is not None:
         kept, claims = sessions.tokens_of(session, found.token), dict(session.claims)
     gone = (
-        cookies.clear_cookie(request.site, ""),
+        *sessions.clear_cookies(request),
         # Nor may what another tab has begun sign in whoever sits down here next.
         *(yield from interrupt.forget_waiting(request)),
         *cookies.clear_all(request.header("cookie"), request.site, cookies.TRANSACTION),
@@ -175,7 +177,14 @@ def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     allowed = dict.fromkeys((origin_of(request.site.issuer), *origins, *app.settings.frame_ancestors))
     if not given:
         ended = yield from _end_mine(request, found.session, allowed)
-    gone = (cookies.clear_cookie(request.site, ""),) if found.session and found.session.key in ended else ()
+    named = yield from sessions.named_for_sign_out(app, request, now)
+    if named is not None and _may_be_meant(named, given) and named.key not in ended:
+        ended |= yield from _end_mine(request, named, allowed)
+    gone: tuple[str, ...] = ()
+    if found.session and found.session.key in ended:
+        gone = sessions.clear_cookies(request)
+    elif named and named.key in ended:
+        gone = (cookies.clear_cookie(request.site, cookies.SIGN_OUT),)
     policy = f"default-src 'none'; frame-ancestors {' '.join(allowed)}"
     headers = (
         ("content-type", "text/html; charset=utf-8"),
@@ -188,8 +197,13 @@ def front_channel(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     return Reply(200, headers, b"<!doctype html><title>Signed out</title>")
 
 
+def _may_be_meant(named: Session, given: Mapping[str, str]) -> bool:
+    """Rule 6: one that has a ``sid`` is ended by that."""
+    return given.get("iss", named.issuer) == named.issuer and ("sid" not in given or not named.sids)
+
+
 def _end_mine(request: Request, mine: Session | None, allowed: Collection[str]) -> Flow[set[bytes]]:
-    """A call without parameters. The key of the session that ended."""
+    """A session that a cookie names, of whichever kind. The key of the session that ended."""
     if mine is None or request.header("sec-fetch-dest").lower() != "iframe":
         return set()
     if not _may_frame(request, allowed):

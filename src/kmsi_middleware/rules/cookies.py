@@ -1,6 +1,7 @@
 """Our cookies: their names, reading them, setting them.
 
-1. https: ``__Host-`` before the name, Secure, HttpOnly, SameSite=Lax, Path=/, no Domain (rfc6265bis 4.1.3.2).
+1. https: ``__Host-`` before the name, Secure, HttpOnly, SameSite=Lax, Path=/, no Domain (rfc6265bis 4.1.3.2). One is
+   SameSite=None: :data:`SIGN_OUT`, which exists on https only, and by a setting only.
 2. Loopback http: the plain name with the port in it, because cookies ignore ports; without Secure.
 3. Persistent: Max-Age and Expires. Non-persistent: neither.
 4. All of ours together never exceed 4,096 bytes: every value is small, and those of sign-ins under way are
@@ -22,6 +23,8 @@ LONGEST_HEADER = 65_536
 TRANSACTION = ".t."
 PENDING = ".p."
 REMEMBERED = ".r"
+SIGN_OUT = ".o"
+"""Ends its session in a frame of the issuer's, and can do nothing else."""
 TOKEN_LENGTH = 43  # 256 bits in base64url
 
 
@@ -46,7 +49,7 @@ def ours(header: str, site: Site) -> list[tuple[str, str]]:
         name, equals, value = part.strip(" \t").partition("=")
         if equals and name.startswith(site.cookie_name):
             suffix = name[len(site.cookie_name) :]
-            if suffix == "" or suffix == REMEMBERED or suffix.startswith((TRANSACTION, PENDING)):
+            if suffix in ("", REMEMBERED, SIGN_OUT) or suffix.startswith((TRANSACTION, PENDING)):
                 found.append((name, value.strip(' \t"')))
     return found
 
@@ -82,15 +85,18 @@ def set_cookie(site: Site, suffix: str, value: str, *, until: int | None = None,
     lasting = ""
     if until is not None:
         lasting = f"; Max-Age={max(0, until - int(now))}; Expires={formatdate(until, usegmt=True)}"
-    secure = "; Secure" if site.secure else ""
-    return f"{site.cookie_name}{suffix}={value}; Path=/{lasting}; HttpOnly; SameSite=Lax{secure}"
+    return f"{site.cookie_name}{suffix}={value}; Path=/{lasting}; HttpOnly; {_for_whom(site, suffix)}"
 
 
 def clear_cookie(site: Site, suffix: str) -> str:
     """A Set-Cookie value that removes a cookie."""
-    secure = "; Secure" if site.secure else ""
     gone = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
-    return f"{site.cookie_name}{suffix}=; Path=/; {gone}; HttpOnly; SameSite=Lax{secure}"
+    return f"{site.cookie_name}{suffix}=; Path=/; {gone}; HttpOnly; {_for_whom(site, suffix)}"
+
+
+def _for_whom(site: Site, suffix: str) -> str:
+    same_site = "None" if suffix == SIGN_OUT else "Lax"
+    return f"SameSite={same_site}" + ("; Secure" if site.secure else "")
 
 
 def clear_all(header: str, site: Site, kind: str) -> list[str]:

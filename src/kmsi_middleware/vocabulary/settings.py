@@ -275,6 +275,14 @@ class Settings:
         effect="Who else, beside the issuer's own origins, may frame the front-channel logout.",
         source="OpenID Connect Front-Channel Logout 1.0 §2",
     )
+    front_channel_logout_cookie: bool = _setting(
+        False,
+        unit="true or false",
+        effect="For issuers whose front-channel logout names no session (`sid`), as Azure AD B2C's: a second cookie, "
+        "SameSite=None, that can end its session and nothing else. https only. Where browsers send it, any site can "
+        "sign people out by a frame; where third-party cookies are blocked, it does nothing.",
+        source="OpenID Connect Front-Channel Logout 1.0 §2: `sid` is optional",
+    )
     sign_in_log_days: int = _setting(
         30,
         unit="days, 1 to 3,650",

@@ -126,6 +126,9 @@ def check_together(settings: Settings) -> None:
     base = settings.base
     if base is not None and base.scheme != "https" and not is_loopback_host(base.hostname or ""):
         raise SettingsError("base_url", settings.base_url, "outside loopback it must be https")
+    if settings.front_channel_logout_cookie and base is not None and base.scheme != "https":
+        problem = f"browsers take such a cookie on https only, not on {settings.base_url}: leave it out"
+        raise SettingsError("front_channel_logout_cookie", True, problem)
     if settings.embedded:
         if base is not None and not is_loopback_host(base.hostname or ""):
             raise SettingsError(

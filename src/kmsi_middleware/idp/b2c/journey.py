@@ -251,7 +251,7 @@ def _profile_page(visit: FlowVisit, ask: Ask, ticket: str, user: User) -> Respon
         "user_flow": visit.site.user_flow,
         "app_name": ask.app.name,
         "user_name": user.name,
-        "claims": [("Username", user.username), ("Email", user.email)],
+        "claims": [("Username", "" if user.identity_provider else user.username), ("Email", user.email)],
         "action": place(visit.site, "/profile"),
         "hidden": [("ticket", ticket)],
         "cancel_url": _leave_url(visit.site, ticket, "cancel"),
