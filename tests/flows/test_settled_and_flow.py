@@ -54,7 +54,8 @@ class Process:
 
     def run(self, request: Request) -> tuple[int | None, Outcome]:
         """The flow, with the counter read before it."""
-        tokens = [part.removeprefix(f"{COOKIE}=") for part in request.header("cookie").split("; ") if COOKIE in part]
+        parts = [part.partition("=") for part in request.header("cookie").split("; ")]
+        tokens = [value for name, _, value in parts if name == COOKIE]
         stamp = self.settled.stamp(key_of(tokens[-1])) if tokens else None
         return stamp, self.world.answer(request)
 
