@@ -92,10 +92,13 @@ def access_token(
         raise _nothing(state)
     try:
         renewed = yield from _renewed(app, request, found.session, token, now, attempt)
-    except (ProviderUnavailable, StoreUnavailable, ProtocolError):
-        if state == "ending":
-            return str(kept["access_token"])
-        raise
+    except (ProviderUnavailable, StoreUnavailable, ProtocolError) as error:
+        # An answer that came and can't be accepted is no reason to go on as if there had been none.
+        harmless = ("refresh_refused", id_tokens.KEY_UNKNOWN)
+        is_bad_answer = isinstance(error, ProtocolError) and error.code not in harmless
+        if state != "ending" or is_bad_answer:
+            raise
+        return str(kept["access_token"])
     if isinstance(renewed, Busy):
         return str(kept["access_token"]) if state == "ending" else renewed
     kept = sessions.tokens_of(renewed, token)
