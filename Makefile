@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test conformance lint bench bench-scale bench-sockets soak fuzz clean
+.PHONY: demo test conformance conformance-suite lint bench bench-scale bench-sockets soak fuzz clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,9 @@ test: .venv/.test
 
 conformance: .venv/.test
 	@$(BIN)/python -m pytest tests/conformance --quiet --plans
+
+conformance-suite: .venv/.test
+	@$(BIN)/python -m tests.conformance.play_suite $(SUITE) $(CA)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
-import os
-import ssl
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from examples.demo_servers import ROOT, Server, Trouble
+from examples.demo_servers import Trouble
 from examples.fake_browser import Browser, Loopback
 from tests.conformance.conformance_support import DISCOVERED, REDEEMED, WAYS, go, module
 from tests.conformance.misbehaving_provider import SECRET, Provider
 from tests.conformance.over_http import HOST, HttpWorld, listening
+from tests.conformance.rp_process import certified, process, relying_party, server_side
 from tests.servers.server_programs import free_port
 from tests.shells.shell_support import HOME
 
 pytestmark = pytest.mark.servers
-
-
-@contextmanager
-def process(folder: Path, url: str, probe: str, *command: str, **environment: str) -> Iterator[Server]:
-    port = url.rpartition(":")[2]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KMSI_", "SSL_"))}
-    log = folder / f"{port}.log"
-    made = Server("It", url, HOST, int(port), probe, [sys.executable, "-m", *command], inherited | environment, log)
-    try:
-        made.start()
-        made.wait_until_ready()
-        yield made
-    finally:
-        made.stop()
-
-
-@contextmanager
-def relying_party(folder: Path, issuer: str, **environment: str) -> Iterator[str]:
-    """The line that docs/conformance.md has. Gives the app's URL."""
-    port = str(free_port())
-    url = f"http://localhost:{port}"
-    line = ("uvicorn", "--factory", "app:create", "--app-dir", str(ROOT / "examples" / "conformance_rp"))
-    given = {"KMSI_ISSUER": issuer, "KMSI_BASE_URL": url, **environment}
-    with process(folder, url, "/.auth/logged-out", *line, "--host", HOST, "--port", port, **given):
-        yield url
 
 
 class Trusting(Loopback):
@@ -61,35 +26,6 @@ class Trusting(Loopback):
     def __init__(self, address: str) -> None:
         super().__init__(address)
         self._pool = httpx.HTTPTransport(verify=False)._pool
-
-
-def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that nobody knows: the bundle that trusts it, and a server's side of it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a suite")])
-    now = datetime.datetime.now(datetime.UTC)
-    usage = {
-        name: name in ("digital_signature", "key_cert_sign")
-        for name in x509.KeyUsage.__init__.__annotations__
-        if name != "return"
-    }
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.KeyUsage(**usage), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
-    bundle, whole = folder / "suite.pem", folder / "suite-and-key.pem"
-    bundle.write_bytes(made.public_bytes(Encoding.PEM))
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    whole.write_bytes(made.public_bytes(Encoding.PEM) + secret)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(whole)
-    return bundle, context
 
 
 over_http = pytest.mark.parametrize("world", [f"http {mode}" for mode in WAYS], indirect=True)
@@ -113,8 +49,8 @@ def test_it_refuses_userinfo_about_somebody_else(world: HttpWorld, provider: Pro
 
 @module("oidcc-client-test-dynamic-registration")
 def test_without_a_client_id_it_registers_itself_at_an_issuer_that_only_its_bundle_trusts(tmp_path: Path) -> None:
-    bundle, tls = certified(tmp_path)
-    with listening(lambda request: provider.respond(request), tls) as origin:
+    bundle, whole = certified(tmp_path)
+    with listening(lambda request: provider.respond(request), server_side(whole)) as origin:
         provider = Provider(f"{origin}/test/a/kmsi/", time.time)
         with pytest.raises(Trouble, match="CERTIFICATE_VERIFY_FAILED"), relying_party(tmp_path, provider.issuer):
             pass
