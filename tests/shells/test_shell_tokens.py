@@ -436,3 +436,24 @@ def test_a_provider_that_is_away_holds_up_and_ends_nobody(world: World, browser:
         provider.is_away = False
         world.clock.pass_(300)
         assert here.visit("/caught").status == 200
+
+
+USER_FLOWS = {"B2C_1_sign_in": {"kind": "sign_up_and_sign_in"}, "B2C_1_reset": {"kind": "password_reset"}}
+
+
+@pytest.mark.parametrize("scope", [OFFLINE, "openid profile"])
+def test_a_session_that_came_through_a_user_flow_is_asked_about_there(
+    world: World, browser: Browser, scope: str
+) -> None:
+    """Each of Azure AD B2C's user flows has endpoints of its own."""
+    provider = Provider(world.app(user_flows=USER_FLOWS, scope=scope, revalidate_every=300))
+    page = browser.submit(browser.submit(browser.visit("/page"), pick="mia"), answer="yes")
+    assert page.status == 200
+    world.clock.pass_(300)
+    answer = browser.visit("/page")
+    assert answer.status == 200
+    assert provider.refreshes == (1 if "offline_access" in scope else 0)
+    sent = [hop.url for hop in answer.trail]
+    assert any("/b2c_1_sign_in/oauth2/v2.0/authorize?" in url for url in sent) == ("offline_access" not in scope)
+    assert browser.visit("/page").trail == []
+    assert browser.who() == "Mia Member"
