@@ -179,23 +179,19 @@ def test_auth_time_may_come_only_where_max_age_was_asked_for(world: ConformanceW
     assert signs_in(world, provider, browser, asked=[*REDEEMED, "authorize", "token"])
 
 
-def test_a_subject_is_opaque_and_another_one_for_each_app(world: ConformanceWorld, browser: Browser) -> None:
-    other = "http://localhost:8001"
-    assert signs_in(world, world.misbehaving.sends(sub="A_7/+=~é§ " * 20, name="Alice"), browser)
-    here = browser.fetch("/.auth/me").json()["user"]["id"]
-    world.client(other, client_secret=SECRET, show_option_to_remain_signed_in=False)
-    world.misbehaving.sends(sub="another")
-    go(browser, f"{other}/page")
-    there = browser.fetch(f"{other}/.auth/me", source=other).json()["user"]["id"]
-    assert (here, there) == ("A_7/+=~é§ " * 20, "another")
-
-
-@pytest.mark.parametrize("claims", [{"nonce": ...}, {"nonce": ..., "at_hash": ..., "sid": ..., "auth_time": ...}])
-def test_a_refreshed_id_token_may_have_no_nonce_and_little_else(
-    world: ConformanceWorld, claims: dict[str, Any]
+def test_subject_and_sid_are_opaque_and_others_for_each_app(
+    world: ConformanceWorld, provider: Provider, browser: Browser
 ) -> None:
-    provider = with_refresh_tokens(world).refreshes(**claims)
-    assert refreshed(world, provider) in provider.accepted
+    there, odd = "http://localhost:8001", "A_7/+=~é§ " * 20
+    assert signs_in(world, provider.sends(sub=odd, sid=GUID, name="Alice"), browser)
+    world.client(there, client_secret=SECRET, show_option_to_remain_signed_in=False)
+    provider.sends(sub="another", sid=f"{GUID}-2")
+    go(browser, f"{there}/")
+    assert browser.fetch("/.auth/me").json()["user"]["id"] == odd
+    assert browser.fetch(f"{there}/.auth/me", source=there).json()["user"]["id"] == "another"
+    assert frame(browser, iss=provider.issuer, sid=f"{GUID}-2") == "Alice"
+    assert frame(browser, iss=provider.issuer, sid=GUID) is None
+    assert browser.who(there) == "Alice"
 
 
 # Asking again --------------------------------------------------------------------------------------------------
