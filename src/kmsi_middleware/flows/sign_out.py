@@ -11,7 +11,7 @@
    nothing about the person.
 6. Issuers without ``sid`` name no session. With ``front_channel_logout_cookie`` a cookie of its own does, in browsers
    that send it.
-6. A sign-out that is started here gives the tokens back to an issuer that takes them (RFC 7009). Nobody waits long for
+7. A sign-out that is started here gives the tokens back to an issuer that takes them (RFC 7009). Nobody waits long for
    that, and its failure is no failure of the sign-out's.
 """
 
