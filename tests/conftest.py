@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from tests.redis_support import redis_server, redis_url
+
+__all__ = ["redis_server", "redis_url"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -70,7 +70,7 @@ def assemble(
     folder = _folder(resolved)
     if resolved.embedded and not resolved.secret_keys:
         resolved = replace(resolved, secret_keys=(_kept_secret(folder),))
-    store: SessionStore = open_store(resolved.store) if isinstance(resolved.store, str) else resolved.store
+    store = _store(resolved)
     pages = PageRenderer(resolved.templates)
     pages.check()
     deployment = Deployment(resolved, dice)
@@ -93,6 +93,16 @@ def assemble(
     if resolved.base_url is None:
         _log.warning("base_url is not set: the app answers on loopback only")
     return Assembly(deployment, services, pages, clock, idp)
+
+
+def _store(settings: Settings) -> SessionStore:
+    lag = settings.revocation_lag
+    if isinstance(settings.store, str):
+        return open_store(settings.store, revocation_lag=lag)
+    if lag:
+        raise SettingsError("revocation_lag", lag, "a store that is given as an object has a lag of its own, if any")
+    store: SessionStore = settings.store
+    return store
 
 
 def _has_async_call(hook: object) -> bool:

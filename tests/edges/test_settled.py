@@ -228,6 +228,101 @@ def test_what_was_revoked_between_stamp_and_settle_is_not_kept() -> None:
     assert isinstance(store.load(key, NOW), Tombstone)
 
 
+# Stores that tell versions -----------------------------------------------------------------------------------
+
+
+class Telling(MemoryStore):
+    """Tells a session's version, and counts only while ``counts``."""
+
+    reads_versions = True
+    counts = False
+    fails = False
+    asked = 0
+
+    def counters(self) -> Sequence[int] | None:
+        return super().counters() if self.counts else None
+
+    def version(self, key: bytes) -> int | None:
+        self.asked += 1
+        if self.fails:
+            raise StoreUnavailable("gone")
+        return super().version(key)
+
+
+class Asking(Process):
+    """What a shell does with such a store."""
+
+    store: Telling
+
+    def peek(self, name: object) -> Settled | None:
+        cookies = b"a=b; " + NEEDLE + token_of(name).encode()
+        return self.sessions.ask(cookies, cookies.rfind(NEEDLE), len(NEEDLE))
+
+
+@pytest.fixture
+def asking() -> Asking:
+    store = Telling()
+    store.create(session_of("s"), NOW)
+    process = Asking(store)
+    assert [process.request("s"), process.request("s")] == ["loaded", "at hand"]
+    store.asked = 0
+    return process
+
+
+def test_a_session_of_the_same_version_passes_after_one_look(asking: Asking) -> None:
+    assert [asking.request("s") for _ in range(3)] == ["at hand"] * 3
+    assert asking.store.asked == 3
+
+
+def test_who_is_not_at_hand_is_not_asked_for(asking: Asking) -> None:
+    assert asking.peek("other") is None
+    assert asking.store.asked == 0
+
+
+def test_another_version_does_not_pass(asking: Asking) -> None:
+    asking.store.save(session_of("s", version=2, data=b'{"new":1}'), NOW)
+    assert asking.peek("s") is None
+    assert [asking.request("s"), asking.request("s")] == ["loaded", "at hand"]
+    settled = asking.peek("s")
+    assert settled is not None
+    assert settled.session.data == b'{"new":1}'
+
+
+def test_an_ended_session_does_not_pass(asking: Asking) -> None:
+    asking.store.end(session_of("s").key, "revoked", NOW)
+    assert [asking.request("s") for _ in range(3)] == ["nobody"] * 3
+
+
+def test_nobody_passes_by_a_version_that_could_not_be_read(asking: Asking) -> None:
+    asking.store.fails = True
+    assert asking.peek("s") is None
+    asking.store.fails = False
+    assert asking.request("s") == "at hand"
+
+
+def test_where_the_counts_can_tell_again_nobody_is_asked(asking: Asking) -> None:
+    """And what they say of the time before is not believed."""
+    asking.store.counts = True
+    assert [asking.request("s") for _ in range(3)] == ["at hand"] * 3
+    assert asking.store.asked == 1
+    asking.store.counts = False
+    assert asking.request("s") == "at hand"
+    assert asking.store.asked == 2
+    asking.store.counts = True
+    asking.store.end(session_of("s").key, "revoked", NOW)
+    assert asking.request("s") == "nobody"
+
+
+def test_what_was_granted_to_an_older_version_is_not_to_a_newer(asking: Asking) -> None:
+    store = asking.store
+    first = asking.sessions.settle(session_of("s"), UNTIL, None, 1, "here")
+    assert asking.sessions.settle(session_of("s"), UNTIL, None, 1, "there").granted.keys() == {"here", "there"}
+    store.save(session_of("s", version=2), NOW)
+    again = asking.sessions.settle(session_of("s", version=2), UNTIL, None, 1, "there")
+    assert again.granted.keys() == {"there"}
+    assert first.granted.keys() == {"here"}
+
+
 # How many ----------------------------------------------------------------------------------------------------
 
 MOST = 8

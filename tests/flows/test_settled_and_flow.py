@@ -26,6 +26,7 @@ from tests.flows.flow_support import (
 )
 
 from kmsi_middleware.edges.settled import Settled, SettledSessions
+from kmsi_middleware.edges.stores import MemoryStore
 from kmsi_middleware.flows import sessions
 from kmsi_middleware.rules.seals import key_of
 from kmsi_middleware.vocabulary import effects as ask
@@ -50,7 +51,8 @@ class Process:
     def peek(self, request: Request) -> Settled | None:
         cookies = request.header("cookie").encode()
         at = cookies.rfind(NEEDLE)
-        return self.settled.peek(cookies, at, len(NEEDLE)) if at >= 0 else None
+        look = self.settled.ask if self.settled.asks else self.settled.peek
+        return look(cookies, at, len(NEEDLE)) if at >= 0 else None
 
     def run(self, request: Request) -> tuple[int | None, Outcome]:
         """The flow, with the counter read before it."""
@@ -64,15 +66,27 @@ class Process:
             self.settled.settle(outcome.session, outcome.until, stamp)
 
 
+class Telling(MemoryStore):
+    """Counts nothing, but tells a session's version."""
+
+    reads_versions = True
+
+    def counters(self) -> None:  # type: ignore[override]
+        return None
+
+
 class SettledAndFlow(RuleBasedStateMachine):
     @initialize(
         expiry=st.sampled_from(["rolling", "absolute"]),
         answer=st.sampled_from(["yes", "no"]),
         every=st.sampled_from([0, 900]),
         scope=st.sampled_from(["openid", "openid offline_access"]),
+        tells=st.sampled_from(["counts", "versions"]),
     )
-    def open(self, expiry: str, answer: str, every: int, scope: str) -> None:
+    def open(self, expiry: str, answer: str, every: int, scope: str, tells: str) -> None:
         self.world = World(session_expiry=expiry, revalidate_every=every, scope=scope)
+        if tells == "versions":
+            self.world.store = Telling()
         self.processes = [Process(self.world), Process(self.world)]
         self.browsers = [Browser(self.world) for _ in range(3)]
         self.hits = 0

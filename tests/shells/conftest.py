@@ -41,7 +41,9 @@ def _our_pages(folder: str | None) -> PageRenderer:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_key: type) -> Iterator[Any]:
+def stage(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_key: type
+) -> Iterator[Any]:
     """Makes worlds; everything in them is closed afterwards."""
     monkeypatch.setattr(kmsi_middleware.idp.store, "RSAKey", one_key)
     monkeypatch.setattr(kmsi_middleware.assembly, "PageRenderer", _our_pages)
@@ -50,7 +52,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_key: type) -> Ite
     worlds: list[World] = []
 
     def make(shell: str, store: str = "memory") -> World:
-        world = World(shell, store, tmp_path)
+        redis = request.getfixturevalue("redis_url") if store == "redis" else ""
+        world = World(shell, store, tmp_path, redis)
         monkeypatch.setattr(kmsi_middleware.asgi, "assemble", world.assembled)
         monkeypatch.setattr(kmsi_middleware.wsgi, "assemble", world.assembled)
         worlds.append(world)
@@ -75,7 +78,7 @@ def kept_world(request: pytest.FixtureRequest, stage: Any) -> World:
     return made
 
 
-@pytest.fixture(params=[(shell, store) for shell in SHELLS for store in ("memory", "sqlite")], ids="-".join)
+@pytest.fixture(params=[(shell, store) for shell in SHELLS for store in ("memory", "sqlite", "redis")], ids="-".join)
 def any_world(request: pytest.FixtureRequest, stage: Any) -> World:
     """Every shell with every store."""
     made: World = stage(*request.param)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
@@ -43,10 +44,11 @@ class Clock:
 
 
 class World:
-    """Everything that a browser can reach, by origin. ``shell`` is one of ``SHELLS``, ``store`` memory or sqlite."""
+    """Everything that a browser can reach, by origin. ``shell`` is one of ``SHELLS``, ``store`` memory, sqlite or
+    redis (then at the URL ``redis``)."""
 
-    def __init__(self, shell: str, store: str, folder: Path) -> None:
-        self.shell, self.store, self.folder = shell, store, folder
+    def __init__(self, shell: str, store: str, folder: Path, redis: str = "") -> None:
+        self.shell, self.store, self.folder, self.redis = shell, store, folder, redis
         self.clock = Clock()
         self.at: dict[str, Server] = {}
         self._provider: EmbeddedIdP | None = None
@@ -73,6 +75,8 @@ class World:
         return face(app, clock=self.clock, **settings)
 
     def store_of(self, name: str) -> str:
+        if self.store == "redis":
+            return f"{self.redis}{name}:"
         return "memory:" if self.store == "memory" else f"sqlite:{self.folder / name / 'sessions.sqlite3'}"
 
     def serve(self, app: Any, origin: str = HOME, **server: Any) -> Server:
@@ -138,6 +142,41 @@ class BetweenServers(httpx.AsyncBaseTransport):
         # On a thread: that server has an event loop of its own.
         answer = await anyio.to_thread.run_sync(server, request.method, url, said, body)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+@contextmanager
+def overheard(
+    store: Any, name: str, *, before: Callable[..., object] = _nothing, after: Callable[..., object] = _nothing
+) -> Iterator[None]:
+    """While it lasts, these are called with what a store's method is, in both of its faces. What ``before`` raises,
+    the method raises."""
+    method, asynchronous = getattr(store, name), store.asynchronous
+
+    def heard(*args: Any) -> Any:
+        before(*args)
+        answer = method(*args)
+        after(*args)
+        return answer
+
+    setattr(store, name, heard)
+    if asynchronous is not None:
+        awaited = getattr(asynchronous, name)
+
+        async def heard_async(*args: Any) -> Any:
+            before(*args)
+            answer = await awaited(*args)
+            after(*args)
+            return answer
+
+        setattr(asynchronous, name, heard_async)
+    yield
+    delattr(store, name)
+    if asynchronous is not None:
+        delattr(asynchronous, name)
 
 
 @dataclass

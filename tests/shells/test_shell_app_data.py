@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.shells.shell_support import HOME, Browser, World
+from tests.shells.shell_support import HOME, Browser, World, overheard
 
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
 
@@ -66,14 +66,12 @@ def test_reading_writes_nothing(any_world: World) -> None:
     app = any_world.app()
     browser = any_world.browser()
     browser.sign_in(at="/append?item=1")
-    store = app.parts.services.store
     saves: list[Any] = []
-    save = store.save
-    store.save = lambda *args: (saves.append(args), save(*args))
-    for _ in range(3):
-        data(browser)
-    assert saves == []
-    browser.visit("/nest?item=2")
+    with overheard(app.parts.services.store, "save", before=lambda *args: saves.append(args)):
+        for _ in range(3):
+            data(browser)
+        assert saves == []
+        browser.visit("/nest?item=2")
     assert len(saves) == 1
 
 
@@ -120,17 +118,11 @@ def test_data_is_saved_before_the_response_starts(any_world: World) -> None:
     app = any_world.app()
     browser = any_world.browser()
     browser.sign_in()
-    store, save = app.parts.services.store, app.parts.services.store.save
-
-    def noted(*args: Any) -> None:
-        save(*args)
-        app.events.append("saved")
-
-    store.save = noted
-    for path in ("/set?x=1", "/stream?x=2", "/set?x=3"):
-        app.events.clear()
-        browser.visit(path)
-        assert app.events == ["saved", ("start", 200)]
+    with overheard(app.parts.services.store, "save", after=lambda *_: app.events.append("saved")):
+        for path in ("/set?x=1", "/stream?x=2", "/set?x=3"):
+            app.events.clear()
+            browser.visit(path)
+            assert app.events == ["saved", ("start", 200)]
 
 
 @pytest.mark.parametrize("path", ["/set?x=1", "/stream?x=1"])
@@ -138,24 +130,22 @@ def test_a_store_that_fails_to_save_makes_it_a_503_without_the_apps_body(any_wor
     app = any_world.app()
     browser = any_world.browser()
     browser.sign_in(at="/set?x=0")
-    store, save = app.parts.services.store, app.parts.services.store.save
 
     def failing(*_: Any) -> None:
         raise StoreUnavailable("the disk is full")
 
     for _ in range(2):  # as a first request and as one that passes
-        store.save = failing
-        answer = browser.visit(path)
-        assert answer.status == 503
-        assert answer.header("retry-after")
-        assert "store_unavailable" in answer.text
-        for body in ("one two", '"data"'):
-            assert body not in answer.text
-        assert answer.cookies == []
-        assert browser.request("HEAD", path).status == 503  # and no body
-        script = browser.fetch(path)
-        assert (script.status, script.json()["code"]) == (503, "store_unavailable")
-        store.save = save
+        with overheard(app.parts.services.store, "save", before=failing):
+            answer = browser.visit(path)
+            assert answer.status == 503
+            assert answer.header("retry-after")
+            assert "store_unavailable" in answer.text
+            for body in ("one two", '"data"'):
+                assert body not in answer.text
+            assert answer.cookies == []
+            assert browser.request("HEAD", path).status == 503  # and no body
+            script = browser.fetch(path)
+            assert (script.status, script.json()["code"]) == (503, "store_unavailable")
         assert data(browser) == {"x": "0"}
     assert browser.visit(path).status == 200
 
@@ -165,25 +155,23 @@ def test_a_store_that_fails_to_load_signs_nobody_out(any_world: World) -> None:
     browser = any_world.browser()
     browser.sign_in()
     any_world.clock.pass_(7_200)  # no longer settled
-    store, load = app.parts.services.store, app.parts.services.store.load
     calls = len(app.small.calls)
 
     def failing(*_: Any) -> None:
         raise StoreUnavailable("the disk is gone")
 
-    store.load = failing
-    page, script = browser.visit("/page"), browser.fetch("/page")
-    me, out = browser.fetch("/.auth/me"), browser.post("/.auth/logout", {})
-    for answer in (page, script, me, out):
-        assert answer.status == 503
-        assert answer.header("retry-after")
-        assert answer.cookies == []
-        assert answer.trail == []
-    assert script.json()["code"] == "store_unavailable"
-    assert "store_unavailable" in page.text
-    assert len(app.small.calls) == calls
-    assert any_world.browser().fetch("/page").status == 401  # who has no cookie needs no store
-    store.load = load
+    with overheard(app.parts.services.store, "load", before=failing):
+        page, script = browser.visit("/page"), browser.fetch("/page")
+        me, out = browser.fetch("/.auth/me"), browser.post("/.auth/logout", {})
+        for answer in (page, script, me, out):
+            assert answer.status == 503
+            assert answer.header("retry-after")
+            assert answer.cookies == []
+            assert answer.trail == []
+        assert script.json()["code"] == "store_unavailable"
+        assert "store_unavailable" in page.text
+        assert len(app.small.calls) == calls
+        assert any_world.browser().fetch("/page").status == 401  # who has no cookie needs no store
     assert browser.visit("/page").status == 200
     assert browser.who() == "Mia Member"
 
@@ -191,15 +179,12 @@ def test_a_store_that_fails_to_load_signs_nobody_out(any_world: World) -> None:
 def test_a_store_that_fails_during_a_sign_in_signs_nobody_in(any_world: World) -> None:
     app = any_world.app()
     browser = any_world.browser()
-    store = app.parts.services.store
-    create = store.create
 
     def failing(*_: Any) -> None:
         raise StoreUnavailable("the disk is full")
 
-    store.create = failing
-    page = browser.submit(browser.visit("/page"), pick="gus")
-    assert page.status == 503
-    assert browser.session_cookie() is None
-    store.create = create
+    with overheard(app.parts.services.store, "create", before=failing):
+        page = browser.submit(browser.visit("/page"), pick="gus")
+        assert page.status == 503
+        assert browser.session_cookie() is None
     assert browser.visit(f"{HOME}/page").json()["kmsi"]["name"] == "Gus Guest"

@@ -133,7 +133,7 @@ def test_the_end_of_the_lifespan_closes_every_database(stage: Any) -> None:
         ({"issuer": "https://login.example.com", "client_id": "x"}, ["secret_keys", "openssl rand"]),
         ({"issuer": "embedded", "base_url": "https://app.example.com"}, ["issuer", "loopback"]),
         ({"issuer": "embedded", "idp_config": "nowhere.toml"}, ["idp_config", "nowhere.toml"]),
-        ({"issuer": "embedded", "store": "redis://x"}, ["store", "sqlite:PATH"]),
+        ({"issuer": "embedded", "store": "mongodb://x"}, ["store", "sqlite:PATH"]),
         ({"issuer": "embedded", "templates": "/nowhere"}, ["templates", "/nowhere"]),
     ],
 )

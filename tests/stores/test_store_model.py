@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from tests.redis_support import Awaited, RedisServer
 from tests.stores.store_actors import DAY, NOW, key_of, session
 
-from kmsi_middleware.edges.stores import MemoryStore, SQLiteStore
+from kmsi_middleware.edges.stores import MemoryStore, SQLiteStore, open_store
 from kmsi_middleware.vocabulary.effects import SessionStore, slot_of
 from kmsi_middleware.vocabulary.errors import StoreConflict
 from kmsi_middleware.vocabulary.session import EndReason, Session, Tombstone
@@ -154,6 +156,30 @@ class MemoryMachine(StoreMachine):
 class SQLiteMachine(StoreMachine):
     def open(self) -> SessionStore:
         return SQLiteStore(Path(self.folder.name) / "sessions.sqlite3")
+
+
+class RedisMachine(StoreMachine):
+    """On one server for all runs; each has a prefix of its own."""
+
+    url = ""
+
+    def open(self) -> SessionStore:
+        return open_store(f"{self.url}?prefix={secrets.token_hex(4)}:")
+
+
+class AwaitedRedisMachine(RedisMachine):
+    def open(self) -> SessionStore:
+        return Awaited(f"{self.url}?prefix={secrets.token_hex(4)}:")  # type: ignore[return-value]
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.store.end_loop()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("machine", [RedisMachine, AwaitedRedisMachine])
+def test_redis(machine: type[RedisMachine], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "url", redis_server.url)
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))
 
 
 TestMemory = MemoryMachine.TestCase

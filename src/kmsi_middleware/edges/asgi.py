@@ -77,6 +77,7 @@ class ASGIShell:
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._asks = services.store.reads_versions
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=False)
         self._watch = services.watch
         self._connections = Connections(LiveSessions(deployment, services, self._settled, clock))
@@ -99,7 +100,10 @@ class ASGIShell:
                         at = value.rfind(needle)
                         if at < 0:
                             continue  # HTTP/2 may send each cookie in a header of its own
-                        settled = self._settled.peek(value, at, len(needle))
+                        if self._asks:
+                            settled = await self._settled.ask_async(value, at, len(needle))
+                        else:
+                            settled = self._settled.peek(value, at, len(needle))
                         if settled is not None and (self._watch is None or self._vouches(settled, scope, path)):
                             exchange = _Exchange(self, scope, receive, send, settled)
                         break

@@ -67,6 +67,7 @@ class WSGIShell:
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
         self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        self._look = self._settled.ask if self._settled.asks else self._settled.peek
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=True)
         self._watch = services.watch
         self._live = LiveSessions(deployment, services, self._settled, clock)
@@ -81,7 +82,7 @@ class WSGIShell:
             cookies = environ.get("HTTP_COOKIE")
             needle = self._needle or self._needle_of(environ)
             if cookies is not None and (at := cookies.rfind(needle)) >= 0:
-                settled = self._settled.peek(cookies.encode("latin-1"), at, len(needle))
+                settled = self._look(cookies.encode("latin-1"), at, len(needle))
                 if settled is not None and (self._watch is None or self._vouches(settled, environ)):
                     return self._forward(environ, start_response, settled)
         return self._answer(environ, start_response)

@@ -40,5 +40,6 @@ def as_browsers_say(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as a message may show it."""
-    return re.sub("//[^/@]*@", "//(not shown)@", url)
+    """A URL as a message may show it. Of one that was not encoded as it should be, rather too much is left out."""
+    hidden = re.sub("(:/*).*@", r"\1(not shown)@", url)
+    return re.sub("(password=)[^&#]*", r"\1(not shown)", hidden)

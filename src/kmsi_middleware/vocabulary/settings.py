@@ -47,12 +47,14 @@ def _setting(
     source: str,
     environment: bool = True,
     secret: bool = False,
+    shown: bool = True,
     read: Callable[[Any], Any] | None = None,
 ) -> Any:
+    """``secret``: in no message. ``shown``: in a ``repr``; what may hold a password is not."""
     told = {"unit": unit, "effect": effect, "source": source, "environment": environment, "secret": secret}
     return field(
         default=Texts() if default == {} and read is None else default,
-        repr=not secret,
+        repr=shown and not secret,
         metadata=told | {"read": read},
     )
 
@@ -174,9 +176,18 @@ class Settings:
     )
     store: Any = _setting(
         "sqlite:.kmsi/sessions.sqlite3",
-        unit="`sqlite:PATH`, `memory:`, or a store object",
-        effect="Where sessions are kept. SQLite serves all processes of one machine; memory is for tests and "
-        "one process.",
+        unit="`sqlite:PATH`, `redis://HOST:6379/0`, `memory:`, or a store object",
+        effect="Where sessions are kept. SQLite serves all processes of one machine, Redis or Valkey those of many "
+        "(extra `redis`); memory is for tests and one process.",
+        source="",
+        shown=False,
+    )
+    revocation_lag: int = _setting(
+        0,
+        unit="milliseconds, 50 to 60,000; 0 is strict",
+        effect="Only for one Redis or Valkey server, or one that Sentinels watch: for how long after a revocation was "
+        "answered another process may still let a request pass. Within it, requests are answered from memory; 0 asks "
+        "the server for each.",
         source="",
     )
     session_lifetime: int = _setting(

@@ -37,8 +37,10 @@ _RANGES = {
     "http_timeout": (1, 60, "seconds"),
     "background_grace": (0, 86_400, "seconds"),
     "revalidate_every": (300, 86_400, "seconds, or 0 for never"),
+    "revocation_lag": (50, 60_000, "milliseconds, or 0 for none"),
 }
-_OFF = {("revalidate_every", 0)}
+_OFF = {("revalidate_every", 0), ("revocation_lag", 0)}
+_STORES = re.compile(r"memory:|sqlite:.+|rediss?(\+(sentinel|cluster))?://.+")
 _ASYMMETRIC = re.compile(r"(RS|PS|ES)(256|384|512)|EdDSA|Ed25519|ES256K")
 
 
@@ -108,8 +110,9 @@ def check_each(settings: Settings) -> None:
         raise SettingsError("user_claim", settings.user_claim, "give a claim's name, as sub or preferred_username")
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", settings.cookie_name):
         raise SettingsError("cookie_name", settings.cookie_name, "give 1 to 40 letters, digits, - or _")
-    if isinstance(settings.store, str) and not re.fullmatch(r"memory:|sqlite:.+", settings.store):
-        raise SettingsError("store", settings.store, "give sqlite:PATH, memory: or a store object")
+    if isinstance(settings.store, str) and not _STORES.fullmatch(settings.store):
+        problem = "give sqlite:PATH, redis://HOST:6379/0, memory: or a store object"
+        raise SettingsError("store", without_password(settings.store), problem)
     for name in ("sign_in_signals", "current_risk"):
         hook = getattr(settings, name)
         if hook is not None and not callable(hook):

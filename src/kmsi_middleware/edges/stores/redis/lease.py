@@ -1,0 +1,194 @@
+"""``revocation_lag``: answering from memory, kept fresh by the server's invalidation messages, bounded by a lease.
+
+A thread of the process holds one connection, on which the server tells of every key of a session that anybody changes
+(``CLIENT TRACKING`` in broadcasting mode). Each message moves the count of the key's slot, as a write does in the other
+stores (``SessionStore.counters``), so the fast path is theirs. The counts vouch only while there is a *lease*:
+
+1. On that same connection the thread asks the server for its role, again and again. When the answer has been read,
+   the lease lasts until the instant at which the question was *sent*, plus the lag. No answer, no lease.
+2. **A request that starts later than the lag after a revocation was answered does not pass here.** Let it start at
+   *t* and find a lease; then a question was sent at *q* > *t* - lag, and its answer was read. Let the revocation have
+   been answered at *r* < *t* - lag, so *r* < *q*. The server carries out one command at a time, and has written what
+   a command invalidates by the end of that turn of its loop, before the turn's answers go out. So when the question
+   was sent, the message about the revocation was in our connection already; it was read before the answer, and had
+   moved the count when the lease began.
+3. Any doubt ends the lease at once and moves every count: a connection that is lost or late, a message that can't be
+   read, a server that is no primary any more. Until there is a lease again, the server is asked (strictly).
+4. This process's own writes move the count before and after, because the message about them comes only later.
+5. Nothing opens before the first use; a forked child has a thread and a connection of its own.
+
+It takes Redis 6 or Valkey. In a Redis Cluster a slot may move to a server that we don't listen to while a lease lasts,
+so there it is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+from ....vocabulary.effects import SLOTS, slot_of
+from ....vocabulary.errors import StoreUnavailable
+from ...forks import renew_after_fork
+from .client import CONNECT_SECONDS, Client
+
+_log = logging.getLogger("kmsi_middleware")
+
+SHARE = 3
+"""So many questions fit into the lag: two of them may be late, and the lease goes on."""
+AGAIN = 1.0
+"""Seconds between two attempts to listen."""
+
+
+class Lost(Exception):
+    """The lease can't go on."""
+
+
+class Lease:
+    """One process's counts. ``lag`` is in seconds; ``clock`` is monotonic, in seconds of real time."""
+
+    def __init__(self, client: Client, prefix: bytes, lag: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lag = lag
+        self._client = client
+        self._prefix = prefix
+        self._clock = clock
+        self._reset()
+        renew_after_fork(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._start_over()
+
+    def renew(self) -> None:
+        """See :mod:`kmsi_middleware.edges.forks`."""
+        self._reset()
+
+    def counters(self) -> Sequence[int] | None:
+        """The counts, while there is a lease. Starts to listen."""
+        if self._clock() < self._until:
+            return self._counts
+        if self._thread is None:
+            self._start()
+        return None
+
+    def move(self, key: bytes) -> None:
+        """A session may be about to change, or may have changed: what is held of it vouches for nothing more."""
+        with self._lock:
+            self._counts[slot_of(key)] += 2
+
+    def close(self) -> None:
+        """Stop listening. The next use begins again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stopped.set()
+            self._until = float("-inf")
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    # The thread -------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._stopped = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._stopped,), name="kmsi-lease", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no thread to be had, or the interpreter is ending
+                self._thread = None
+
+    def _run(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            try:
+                with self._connected() as connection:
+                    self._listen(connection, stopped)
+            except (OSError, Lost, StoreUnavailable, hiredis.HiredisError) as error:
+                _log.warning("%s: revocation_lag waits, every request asks: %s", self._client.address.shown, error)
+            finally:
+                self._start_over()
+            stopped.wait(AGAIN)
+
+    def _start_over(self) -> None:
+        """Rule 3."""
+        with self._lock:
+            self._until = float("-inf")
+            self._counts = array("Q", [secrets.randbits(62) & ~1]) * SLOTS
+
+    def _connected(self) -> socket.socket:
+        connection = socket.create_connection(self._client.where(""), CONNECT_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._client.address.tls is not None:
+            connection = self._client.tls_context().wrap_socket(connection, server_hostname=self._client.where("")[0])
+        return connection
+
+    def _listen(self, connection: socket.socket, stopped: threading.Event) -> None:
+        reader = hiredis.Reader()
+        connection.settimeout(CONNECT_SECONDS)
+        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        for command in [*self._client.greeting(), ("HELLO", "3"), tracking]:
+            self._send(connection, command)
+            self._reply(connection, reader)
+        while not stopped.is_set():
+            asked_at = self._clock()
+            self._send(connection, ("ROLE",))
+            connection.settimeout(self.lag)
+            role = self._reply(connection, reader)
+            if not isinstance(role, list) or role[:1] != [b"master"]:
+                raise Lost("the server is no primary any more")
+            self._until = asked_at + self.lag
+            self._wait(connection, reader, asked_at + self.lag / SHARE)
+
+    def _wait(self, connection: socket.socket, reader: Any, until: float) -> None:
+        """Read messages until it is time to ask again."""
+        while (left := until - self._clock()) > 0:
+            connection.settimeout(left)
+            try:
+                self._receive(connection, reader)
+            except TimeoutError:
+                return
+            while (message := reader.gets()) is not False:
+                self._heard(message)
+
+    def _reply(self, connection: socket.socket, reader: Any) -> Any:
+        """The reply to a command; messages that come before it are heard first."""
+        while True:
+            while (message := reader.gets()) is not False:
+                if isinstance(message, hiredis.ReplyError):
+                    raise Lost(str(message))
+                if not isinstance(message, hiredis.PushNotification):
+                    return message
+                self._heard(message)
+            self._receive(connection, reader)
+
+    def _heard(self, message: Any) -> None:
+        """An invalidation: of some keys, or of all."""
+        if not isinstance(message, hiredis.PushNotification) or message[:1] != [b"invalidate"]:
+            raise Lost("the server says what is not understood")
+        if message[1] is None:
+            raise Lost("the server forgot all sessions")
+        for key in message[1]:
+            try:
+                self.move(bytes.fromhex(key[len(self._prefix) :].decode("ascii")))
+            except (ValueError, IndexError) as error:
+                raise Lost("the server names a key that is none of ours") from error
+
+    @staticmethod
+    def _send(connection: socket.socket, command: tuple[str | bytes, ...]) -> None:
+        connection.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+
+    @staticmethod
+    def _receive(connection: socket.socket, reader: Any) -> None:
+        received = connection.recv(65_536)
+        if not received:
+            raise Lost("the server closed the connection")
+        reader.feed(received)

@@ -1,0 +1,114 @@
+"""One connection under asyncio, on which the commands of all requests follow each other without waiting for replies.
+
+1. What is asked during one turn of the event loop is sent in one piece.
+2. A reply belongs to the oldest question that has none, as the protocol has it.
+3. While replies are wanting, some byte must come every ``ANSWER_SECONDS``; else the connection is given up.
+4. What is wanting when the connection breaks fails with :class:`Lost`, or with :class:`Late` where it may have to
+   wait again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from .client import ANSWER_SECONDS
+
+
+def packed(command: Sequence[bytes | int | str]) -> bytes:
+    """A command as it is sent."""
+    return hiredis.pack_command(tuple(command))  # type: ignore[arg-type,no-any-return]
+
+
+class Lost(Exception):
+    """The connection is gone. The question may be sent once more, on another."""
+
+
+class Late(Exception):
+    """The server did not answer in time, or not as Redis does."""
+
+
+class Pipe(asyncio.Protocol):
+    """The connection, as asyncio's transports want it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_open = False
+        self._loop = loop
+        self._reader = hiredis.Reader()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._out: list[bytes] = []
+        self._transport: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard = 0.0
+        self._reason: Exception = Lost("the server closed the connection")
+
+    def ask(self, packed: bytes) -> asyncio.Future[Any]:
+        """Send a packed command. Its reply is what the server said, an error too (``hiredis.ReplyError``)."""
+        answer = self._loop.create_future()
+        if not self.is_open:
+            answer.set_exception(self._reason)
+            return answer
+        if not self._out:
+            self._loop.call_soon(self._flush)
+            if not self._waiting:
+                self._heard = self._loop.time()
+        self._out.append(packed)
+        self._waiting.append(answer)
+        return answer
+
+    def close(self) -> None:
+        """Close it, at once."""
+        self._give_up(Lost("the connection was closed"))
+
+    def _flush(self) -> None:
+        if self.is_open:
+            self._transport.write(b"".join(self._out))
+            if self._timer is None:
+                self._timer = self._loop.call_at(self._heard + ANSWER_SECONDS, self._look)
+        self._out.clear()
+
+    def _look(self) -> None:
+        """Rule 3."""
+        self._timer = None
+        if self._waiting and self.is_open:
+            if self._loop.time() - self._heard >= ANSWER_SECONDS:
+                self._give_up(Late("the server did not answer in time"))
+            else:
+                self._timer = self._loop.call_at(self._heard + ANSWER_SECONDS, self._look)
+
+    def _give_up(self, reason: Exception) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._reason = reason
+            self._transport.abort()
+
+    # What the transport calls -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        waiting, reader = self._waiting, self._reader
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not False:
+                answer = waiting.popleft()
+                if not answer.done():  # its request may have been cancelled
+                    answer.set_result(reply)
+        except (hiredis.HiredisError, IndexError):
+            self._give_up(Late("the server does not speak Redis's protocol"))
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._waiting:
+            answer = self._waiting.popleft()
+            if not answer.done():
+                answer.set_exception(self._reason)

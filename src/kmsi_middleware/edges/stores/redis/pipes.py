@@ -1,0 +1,200 @@
+"""The server or servers, under asyncio: for each event loop and server one connection (:mod:`.pipe`).
+
+redis-py's own asyncio client takes a connection from a pool, a timer and several turns of the loop for each command:
+80 µs more of processor time for a request, where this takes 7 (``bench/sockets.py``). So only what is rare goes by
+redis-py, on a thread (:mod:`.client`): the look for the Sentinels' primary, a cluster's slots, and whatever a
+cluster's server redirects.
+
+1. A connection that broke is made once more, and what was not answered is sent again: every command may be sent
+   twice (:mod:`.scripts`). A server that does not answer in time is not asked again.
+2. A question is sent after the request for it came in, and answered by what holds at the server after that. So what
+   it says is not older than the request, which is what strict revocation needs.
+3. A connection lives no longer than its event loop, and none is used by a forked child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+import hiredis
+
+from .client import CONNECT_SECONDS, ERRORS, Client, in_full
+from .operations import Command, Operations, Servers
+from .pipe import Late, Lost, Pipe, packed
+from .values import version_of
+
+_ASK_VERSION = b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b"
+_VERSION_RANGE = b"\r\n$1\r\n0\r\n$2\r\n10\r\n"
+
+
+class Pipes:
+    """All connections of one event loop. To be made in it."""
+
+    def __init__(self, client: Client, operations: Operations, forget: Callable[[Pipes], object]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._client = client
+        self._operations = operations
+        self._is_cluster = client.address.kind == "cluster"
+        self._pipes: dict[str, Pipe] = {}
+        self._making: dict[str, asyncio.Task[Pipe]] = {}
+        begin = operations.sessions
+        self._version_question = _ASK_VERSION % (len(begin) + 64, begin)
+        self._forget = forget
+        self._life: AsyncGenerator[None, None] | None = None
+
+    async def _live(self) -> AsyncGenerator[None, None]:
+        """A generator that is under way when its event loop ends is closed by it: so are the connections."""
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close all connections; in the loop."""
+        self._forget(self)
+        for pipe in self._pipes.values():
+            pipe.close()
+        self._pipes.clear()
+
+    async def version(self, key: bytes) -> int | None:
+        """As ``SessionStore.version``: on the way of nearly every request."""
+        pipe = self._pipes.get("")
+        if pipe is not None and pipe.is_open:
+            try:
+                reply = await pipe.ask(self._version_question + key.hex().encode() + _VERSION_RANGE)
+            except Lost:
+                pass
+            except Late as error:
+                raise self._client.unavailable(error) from None
+            else:
+                if type(reply) is bytes:
+                    return version_of(reply)
+        (begin,) = await self.perform([self._operations.begin(key)])
+        return version_of(begin)
+
+    async def perform(self, asked: Sequence[Command] | Servers) -> Any:
+        """As :meth:`Client.perform`."""
+        if isinstance(asked, Servers):
+            return await self._on_thread(asked) if self._is_cluster else [""]
+        if not asked:
+            return []
+        if self._is_cluster:
+            return await self._in_cluster(asked)
+        try:
+            replies = await self._twice("", asked)
+        except (Lost, Late, OSError, TimeoutError) as error:
+            raise self._client.unavailable(error or "it did not answer in time") from error
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise self._client.unavailable(reply) from reply
+        return replies
+
+    async def _on_thread(self, asked: Sequence[Command] | Servers) -> Any:
+        return await anyio.to_thread.run_sync(self._client.perform, asked)
+
+    async def _in_cluster(self, commands: Sequence[Command]) -> list[Any]:
+        """Each server's part at once; what one of them does not answer goes by redis-py's own ways."""
+        parts: dict[str, list[int]] = {}
+        for at, server in enumerate(await self._places(commands)):
+            parts.setdefault(server, []).append(at)
+        replies: list[Any] = [None] * len(commands)
+        asking = [self._part(server, [commands[at] for at in part]) for server, part in parts.items()]
+        for part, found in zip(parts.values(), await asyncio.gather(*asking), strict=True):
+            for at, reply in zip(part, found, strict=True):
+                if isinstance(reply, Exception):
+                    (reply,) = await self._on_thread([commands[at]])
+                replies[at] = reply
+        return replies
+
+    async def _places(self, commands: Sequence[Command]) -> list[str]:
+        """Which servers the commands are for."""
+        members = self._client.members
+        try:
+            if not members.are_known:
+                await anyio.to_thread.run_sync(members.primaries)
+            return [command.server or members.place_of(command.key) for command in commands]
+        except ERRORS as error:
+            raise self._client.unavailable(error) from error
+
+    async def _part(self, server: str, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return await self._twice(server, commands)
+        except Late as error:
+            raise self._client.unavailable(error) from None
+        except (Lost, OSError, TimeoutError) as error:
+            return [error] * len(commands)
+
+    async def _twice(self, server: str, commands: Sequence[Command]) -> list[Any]:
+        """Rule 1, and scripts that the server does not know yet."""
+        questions = [packed(command.arguments) for command in commands]
+        try:
+            replies = await self._ask(server, questions)
+        except Lost:
+            replies = await self._ask(server, questions)
+        unknown = [at for at, reply in enumerate(replies) if _says(reply, "NOSCRIPT")]
+        if unknown:
+            texts = [packed(in_full(commands[at])) for at in unknown]
+            for at, reply in zip(unknown, await self._ask(server, texts), strict=True):
+                replies[at] = reply
+        return replies
+
+    async def _ask(self, server: str, questions: list[bytes]) -> list[Any]:
+        pipe = self._pipes.get(server)
+        if pipe is None or not pipe.is_open:
+            pipe = await self._connected(server)
+        replies = await asyncio.gather(*map(pipe.ask, questions), return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, (Lost, Late)):
+                raise reply
+            if _says(reply, "READONLY") and self._client.address.kind == "sentinel":
+                pipe.close()  # it was the primary: the Sentinels know who is now
+                raise Lost(str(reply))
+        return replies
+
+    # Connecting ---------------------------------------------------------------------------------------------
+
+    async def _connected(self, server: str) -> Pipe:
+        """A new connection; all who want one at the same time share it."""
+        making = self._making.get(server)
+        if making is None:
+            making = self._making[server] = self.loop.create_task(self._connect(server))
+            making.add_done_callback(partial(self._made, server))
+        return await asyncio.shield(making)
+
+    def _made(self, server: str, making: asyncio.Task[Pipe]) -> None:
+        del self._making[server]
+        if not making.cancelled() and making.exception() is None:
+            self._pipes[server] = making.result()
+
+    async def _connect(self, server: str) -> Pipe:
+        if self._life is None:
+            self._life = self._live()
+            await anext(self._life)
+        client, context = self._client, None
+        host, port = await anyio.to_thread.run_sync(client.where, server)  # may have to ask the Sentinels
+        if client.address.tls is not None:
+            context = await anyio.to_thread.run_sync(client.tls_context)  # reads files
+        async with asyncio.timeout(CONNECT_SECONDS):
+            transport, pipe = await self.loop.create_connection(
+                partial(Pipe, self.loop), host, port, ssl=context, server_hostname=host if context else None
+            )
+            with suppress(OSError):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            try:
+                for reply in [await pipe.ask(packed(each)) for each in client.greeting()]:
+                    if isinstance(reply, Exception):
+                        raise client.unavailable(reply)
+            except BaseException:
+                pipe.close()
+                raise
+        return pipe
+
+
+def _says(reply: Any, word: str) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(word)
