@@ -194,6 +194,14 @@ def test_subject_and_sid_are_opaque_and_others_for_each_app(
     assert browser.who(there) == "Alice"
 
 
+@pytest.mark.parametrize("claims", [{"nonce": ...}, {"nonce": ..., "at_hash": ..., "sid": ..., "auth_time": ...}])
+def test_a_refreshed_id_token_may_have_no_nonce_and_little_else(
+    world: ConformanceWorld, claims: dict[str, Any]
+) -> None:
+    provider = with_refresh_tokens(world).refreshes(**claims)
+    assert refreshed(world, provider) in provider.accepted
+
+
 # Asking again --------------------------------------------------------------------------------------------------
 
 
