@@ -1,13 +1,17 @@
-"""What holds for every test: where a full run is asked for, a skipped test is a failure."""
+"""What holds for every test: where a full run is asked for, a skipped test is a failure; and none is timed."""
 
 from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 from tests.redis_support import redis_server, redis_url
 
 __all__ = ["redis_server", "redis_url"]
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
