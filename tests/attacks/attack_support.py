@@ -1,6 +1,6 @@
 """What a test of an attack is made of: a weakened copy, and the attack.
 
-    with weakened("kmsi_middleware.flows.sign_in._secrets", of_whoever_began_it):
+    with weakened("kmsi_middleware.flows.callback._secrets", of_whoever_began_it):
         assert attack(World())
     assert not attack(World())
 

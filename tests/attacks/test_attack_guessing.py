@@ -28,7 +28,7 @@ from tests.flows.flow_support import (
 
 from kmsi_middleware.edges.stores import MemoryStore
 from kmsi_middleware.edges.unmatched import UnmatchedCounter
-from kmsi_middleware.flows import sign_in
+from kmsi_middleware.flows import callback
 from kmsi_middleware.rules import cookies
 from kmsi_middleware.rules.oidc import authorization, id_token
 from kmsi_middleware.vocabulary.effects import LoadSession
@@ -235,13 +235,13 @@ def transaction_is_learnt() -> bool:
         value = world.app.seals.sign("transaction", [guess, "seed", NOW], world.now)
         header = f"{COOKIE}{cookies.TRANSACTION}{secret[:8]}={value}"
         request = browser.request("GET", "/", {**NAVIGATION, "cookie": header}, cookies=False)
-        assert sign_in._secrets(world.app, request, world.now, watched) is None
+        assert callback._secrets(world.app, request, world.now, watched) is None
 
     return is_learnt(attempt, secret)
 
 
 def test_timing_tells_nothing_of_a_transaction() -> None:
-    with weakened("kmsi_middleware.flows.sign_in.hmac", stopping_early):
+    with weakened("kmsi_middleware.flows.callback.hmac", stopping_early):
         assert transaction_is_learnt()
     assert not transaction_is_learnt()
 

@@ -22,14 +22,14 @@ from tests.flows.flow_support import (
     location,
 )
 
-from kmsi_middleware.flows import sign_in
+from kmsi_middleware.flows import callback
 from kmsi_middleware.rules.oidc.authorization import Secrets
 from kmsi_middleware.rules.oidc.discovery import check_discovery
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.errors import ProtocolError
 from kmsi_middleware.vocabulary.messages import HttpRequest, HttpResponse, Outcome
 
-_secrets = sign_in._secrets
+_secrets = callback._secrets
 _fetch = IdentityProvider.fetch
 
 
@@ -73,7 +73,7 @@ def signs_the_victim_in_as_the_attacker(attacker: Browser, mode: str) -> bool:
 @pytest.mark.parametrize("mode", ["query", "form_post"])
 def test_login_csrf_fails_on_the_cookie_of_the_browser_that_began(mode: str) -> None:
     attacker = Browser(quick(response_mode=mode))
-    with weakened("kmsi_middleware.flows.sign_in._secrets", without_the_browsers_cookie(attacker)):
+    with weakened("kmsi_middleware.flows.callback._secrets", without_the_browsers_cookie(attacker)):
         assert signs_the_victim_in_as_the_attacker(attacker, mode)
     assert not signs_the_victim_in_as_the_attacker(attacker, mode)
 

@@ -9,7 +9,7 @@ from ..rules.navigation import is_prefetch
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Outcome, Reply, Request
-from . import back_channel, interrupt, me, replies, sign_in, sign_out
+from . import back_channel, callback, interrupt, me, replies, sign_in, sign_out
 from .deployment import Deployment
 from .guard import guard
 
@@ -18,7 +18,7 @@ _Handler = Callable[[Deployment, Request, float], Flow[Reply]]
 RESERVED: dict[str, dict[str, _Handler]] = {
     "/login": {"GET": sign_in.login},
     "/initiate-login": {"GET": sign_in.initiate_login, "POST": sign_in.initiate_login},
-    "/callback": {"GET": sign_in.callback, "POST": sign_in.callback},
+    "/callback": {"GET": callback.callback, "POST": callback.callback},
     "/kmsi": {"GET": interrupt.show, "POST": interrupt.answer},
     "/logout": {"GET": sign_out.sign_out, "POST": sign_out.sign_out},
     "/logged-out": {"GET": sign_out.signed_out},
