@@ -119,6 +119,17 @@ def test_all_sessions_come_page_by_page(call: Call) -> None:
     assert pages == 2
 
 
+def test_a_person_of_b2c_is_one_person_in_every_user_flow(call: Call, store: SessionStore) -> None:
+    """Where the issuer has the policy in it."""
+    tenant = "https://contoso.b2clogin.com/tfp/775527ff-9a37-4307-8b3d-cc311f58d925"
+    for policy in ("B2C_1_susi", "b2c_1_edit"):
+        key = key_of(policy)
+        store.create(session(policy, key=key, issuer=f"{tenant}/{policy}/v2.0/", subject="mia"), NOW)
+    assert len(call("list_user", issuer=f"{tenant}/B2C_1_susi/v2.0/", subject="mia")) == 2
+    assert call("revoke_others", id_of("b2c_1_edit")) == 1
+    assert call("revoke_user", issuer=f"{tenant}/B2C_1_susi/v2.0/", subject="mia") == 1
+
+
 # Ending ----------------------------------------------------------------------------------------------------
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..rules import cookies, lifetimes
 from ..rules.app_data import merged
-from ..rules.oidc.discovery import tenant_issuer
 from ..rules.seals import decode, encode, key_of, open_under, seal_under
 from ..rules.sign_in_log import LONGEST_USER_AGENT, clean_text
+from ..vocabulary.addresses import tenant_issuer
 from ..vocabulary.effects import CreateSession, EndSession, Flow, GetCountry, LoadSession, SaveSession
 from ..vocabulary.errors import StoreConflict, Unavailable
 from ..vocabulary.messages import Request

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 EMBEDDED = "embedded"
 """The issuer's name for the provider inside the app."""
+GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_POLICY_ISSUER = re.compile(rf"(.+)/tfp/({GUID})/B2C_1A?_[\w-]+/v2\.0(/?)", re.IGNORECASE | re.ASCII)
 
 
 def is_loopback_host(host: str) -> bool:
@@ -29,6 +31,13 @@ def is_origin(text: str) -> bool:
 def is_shared_issuer(issuer: str) -> bool:
     """Whether an Entra issuer names no tenant of its own (``common``, ``organizations``, ``{tenantid}``)."""
     return re.search(r"/(common|organizations|\{tenantid\})(/|$)", issuer) is not None
+
+
+def tenant_issuer(issuer: str) -> str:
+    """An issuer without the policy, where Azure AD B2C puts one in: the same person is the same there in all of
+    them."""
+    found = _POLICY_ISSUER.fullmatch(issuer)
+    return f"{found[1]}/{found[2]}/v2.0{found[3]}" if found else issuer
 
 
 def as_browsers_say(url: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .addresses import tenant_issuer
 from .records import frozen
 
 EndReason = Literal[
@@ -164,7 +165,7 @@ EVERYBODY = bytes(16)
 
 def user_key(authority: str, identity: str) -> bytes:
     """The name of a user in a store: of an issuer and a subject, or of a tenant and an object id. 16 bytes."""
-    return _named("user", authority, identity)
+    return _named("user", tenant_issuer(authority), identity)
 
 
 def sid_key(issuer: str, sid: str) -> bytes:

@@ -14,9 +14,8 @@ from kmsi_middleware.rules.oidc.discovery import (
     is_acceptable_url,
     json_object,
     origin_of,
-    tenant_issuer,
 )
-from kmsi_middleware.vocabulary.addresses import is_origin
+from kmsi_middleware.vocabulary.addresses import is_origin, tenant_issuer
 from kmsi_middleware.vocabulary.errors import ProtocolError, ProviderUnavailable
 from kmsi_middleware.vocabulary.messages import HttpResponse
 

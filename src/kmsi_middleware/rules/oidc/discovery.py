@@ -11,7 +11,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...vocabulary.addresses import is_loopback_host, is_origin, is_shared_issuer
+from ...vocabulary.addresses import GUID, is_loopback_host, is_origin, is_shared_issuer
 from ...vocabulary.errors import ProtocolError, ProviderUnavailable
 from ...vocabulary.messages import HttpRequest, HttpResponse
 from ...vocabulary.records import frozen
@@ -109,10 +109,6 @@ def _is_issuer(named: object, configured: str) -> bool:
     return isinstance(named, str) and _is_issuer_of_policy(named, configured)
 
 
-_GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_POLICY_ISSUER = re.compile(rf"(.+)/tfp/({_GUID})/B2C_1A?_[\w-]+/v2\.0(/?)", re.IGNORECASE | re.ASCII)
-
-
 def _is_issuer_of_policy(named: str, configured: str) -> bool:
     """Azure AD B2C: the metadata of a policy, at ``…/{tenant}/{policy}/v2.0``, names the tenant's issuer beside it:
     ``…/{tenant's id}/v2.0/``, or ``…/tfp/{tenant's id}/{policy}/v2.0/``."""
@@ -120,16 +116,10 @@ def _is_issuer_of_policy(named: str, configured: str) -> bool:
     if not policy:
         return False
     beside, tenant = configured.rstrip("/").rsplit("/", 3)[:2]
-    identity = re.escape(tenant) if re.fullmatch(_GUID, tenant, re.IGNORECASE) else _GUID
+    identity = re.escape(tenant) if re.fullmatch(GUID, tenant, re.IGNORECASE) else GUID
     beside = re.escape(beside.removesuffix("/tfp"))
     forms = rf"{beside}/(?:{identity}|tfp/{identity}/{re.escape(policy)})/v2\.0/?"
     return re.fullmatch(forms, named, re.IGNORECASE) is not None
-
-
-def tenant_issuer(issuer: str) -> str:
-    """An issuer without the policy, where B2C puts one in: the same person is the same there in all of them."""
-    found = _POLICY_ISSUER.fullmatch(issuer)
-    return f"{found[1]}/{found[2]}/v2.0{found[3]}" if found else issuer
 
 
 def is_acceptable_url(url: str, *, plain: bool = True) -> bool:
