@@ -76,6 +76,7 @@ PAGE = """<!doctype html>
 {% endif %}<nav>
   {% if public %}<a href="/">Tea counter</a>{% else %}<a href="/about">Public page</a>{% endif %}
   {% if other %}<a href="{{ other }}">The other app</a>{% endif %}
+  {% if session %}<a href="/.auth/sessions">Where you’re signed in</a>{% endif %}
   <a href="/.auth/me">/.auth/me</a>
 </nav>
 {% if session %}<form method="post" action="/.auth/logout"><button>Sign out</button></form>{% endif %}

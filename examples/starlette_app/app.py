@@ -81,6 +81,7 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 {% endif %}<nav>
   <a href="/">Notebook</a> <a href="/payments">Payments</a> <a href="/about">Public page</a>
   {% if other %}<a href="{{ other }}">The other app</a>{% endif %}
+  {% if session %}<a href="/.auth/sessions">Where you’re signed in</a>{% endif %}
   <a href="/.auth/me">/.auth/me</a>
 </nav>
 {% if session %}<form method="post" action="/.auth/logout"><button>Sign out</button></form>{% endif %}

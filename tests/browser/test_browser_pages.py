@@ -62,6 +62,9 @@ def _signing_in(browser: Chromium, notebook: str, tea: str) -> Iterator[str]:
 
 
 def _asking_and_failing(browser: Chromium, demo: Demo, notebook: str) -> Iterator[str]:
+    browser.press("Where you’re signed in")
+    browser.sees("Where you’re signed in")
+    yield "sessions"
     browser.open(f"{notebook}.auth/logout")
     browser.sees("Sign out?")
     yield "sign-out-asks"
@@ -112,7 +115,7 @@ def test_every_page_narrow_and_wide_light_and_dark(browser: Chromium, demo: Demo
     for name in pages(browser, demo, notebook, tea):
         looks_right(browser, name)
         seen.append(name)
-    assert len(seen) == len(set(seen)) == 16
+    assert len(seen) == len(set(seen)) == 17
 
 
 def looks_right(browser: Chromium, name: str) -> None:

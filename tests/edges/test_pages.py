@@ -51,6 +51,46 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "code": "session_expired",
         "reason": "absolute",
     },
+    "sessions.html": {
+        "app_name": "Contoso",
+        "user_name": "megan@contoso.example",
+        "action": "/.auth/sessions",
+        "sign_out_action": "/.auth/logout",
+        "home_url": "/",
+        "sessions": [
+            {
+                "id": "3f9c",
+                "is_this": True,
+                "kind": "unknown",
+                "name": "Firefox on Linux",
+                "place": "DE, 192.0.2.7",
+                "last_used": "Now",
+                "last_used_at": "2025-03-04T05:06:07Z",
+                "signed_in": "2025-03-04, 04:00 UTC",
+                "signed_in_at": "2025-03-04T04:00:00Z",
+                "persistent": True,
+                "ends": "2025-04-03, 05:06 UTC",
+                "ends_at": "2025-04-03T05:06:07Z",
+            },
+            {
+                "id": "aa01",
+                "is_this": False,
+                "kind": "unknown",
+                "name": "Unknown browser",
+                "place": "192.0.2.8",
+                "last_used": "3 hours ago",
+                "last_used_at": "2025-03-04T02:06:07Z",
+                "signed_in": "2025-03-01, 08:00 UTC",
+                "signed_in_at": "2025-03-01T08:00:00Z",
+                "persistent": False,
+                "ends": "2025-03-05, 02:06 UTC",
+                "ends_at": "2025-03-05T02:06:07Z",
+            },
+        ],
+        "others": 1,
+        "not_shown": 7,
+        "ended": 2,
+    },
     "error.html": {
         "app_name": "Contoso",
         "title": "That didn’t work",
@@ -425,6 +465,46 @@ def test_session_ended() -> None:
     assert page.one("h1")[1] == "Your session has ended"
     assert [text for _, text in page.all("dd")] == ["session_expired", "absolute"]
     assert page.one("a", href="/.auth/login")
+
+
+def test_sessions_say_which_is_this_one_and_what_each_button_signs_out() -> None:
+    page = read("sessions.html")
+    assert page.one("h1")[1] == "Where you’re signed in"
+    assert "2 sessions were signed out." in page.one("p", role="status")[1]
+    assert [text for _, text in page.all("h2")] == ["Firefox on Linux This browser", "Unknown browser"]
+    assert [text for _, text in page.all("button")] == [
+        "Sign out Firefox on Linux, signed in 2025-03-04, 04:00 UTC",
+        "Sign out Unknown browser, signed in 2025-03-01, 08:00 UTC",
+        "Sign out all others",
+    ]
+    assert [attributes["action"] for attributes, _ in page.all("form")] == [
+        "/.auth/logout",
+        "/.auth/sessions",
+        "/.auth/sessions",
+    ]
+    fields = [(attributes["name"], attributes["value"]) for attributes, _ in page.all("input")]
+    assert fields == [("session", "aa01"), ("others", "1")]
+    ends = [text for _, text in page.all("dd")][3::4]
+    assert ends == [
+        "2025-04-03, 05:06 UTC, kept when the browser closes",
+        "2025-03-05, 02:06 UTC, or when the browser closes",
+    ]
+    assert "And 7 more." in page.one("main")[1]
+
+
+def test_the_only_session_leaves_nothing_to_sign_out_elsewhere() -> None:
+    only = [CONTEXTS["sessions.html"]["sessions"][0] | {"place": ""}]
+    page = read("sessions.html", sessions=only, others=0, not_shown=0, ended=None)
+    assert "in this browser only" in page.one("main")[1]
+    assert len(page.all("button")) == 1
+    assert page.all("dd")[0][1] == "Unknown"
+    assert "more." not in page.one("main")[1]
+    assert page.all("p", role="status") == []
+
+
+@pytest.mark.parametrize(("ended", "said"), [(0, "Nobody had to be"), (1, "One session was"), (12, "12 sessions were")])
+def test_how_many_were_signed_out_is_said(ended: int, said: str) -> None:
+    assert said in read("sessions.html", ended=ended).one("p", role="status")[1]
 
 
 def test_error_has_details_to_copy_and_a_way_on() -> None:

@@ -160,6 +160,7 @@ def test_the_reserved_paths_and_their_methods() -> None:
         "/frontchannel-logout": ["GET"],
         "/backchannel-logout": ["POST"],
         "/me": ["GET"],
+        "/sessions": ["GET", "POST"],
     }
 
 

@@ -9,7 +9,7 @@ from ..rules.navigation import is_prefetch
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Outcome, Reply, Request
-from . import back_channel, callback, interrupt, me, replies, sign_in, sign_out
+from . import back_channel, callback, interrupt, me, my_sessions, replies, sign_in, sign_out
 from .deployment import Deployment
 from .guard import guard
 
@@ -25,6 +25,7 @@ RESERVED: dict[str, dict[str, _Handler]] = {
     "/frontchannel-logout": {"GET": sign_out.front_channel},
     "/backchannel-logout": {"POST": back_channel.back_channel},
     "/me": {"GET": me.me},
+    "/sessions": {"GET": my_sessions.show, "POST": my_sessions.end},
 }
 LONGEST_BODY = 65_536
 """Bytes of a posted form on a reserved path; an authorization response is a few thousand."""

@@ -1,4 +1,5 @@
-"""Whether a sign-in is as fresh as it must be: after a revocation (:mod:`kmsi_middleware.rules.revocation`)."""
+"""Whether a sign-in is as fresh as it must be: after a revocation (:mod:`kmsi_middleware.rules.revocation`), and
+before a person may see and end sessions (ASVS 7.5.2)."""
 
 from __future__ import annotations
 
@@ -7,10 +8,16 @@ from dataclasses import replace
 from ..rules.revocation import Proof, max_age_since, next_step
 from ..vocabulary.effects import Flow, ReadMark
 from ..vocabulary.errors import Refused
-from ..vocabulary.session import Mark
-from .access import Ask
+from ..vocabulary.session import Mark, Session
+from .access import AT_ONCE, Ask
 from .deployment import Deployment
 from .sessions import SignIn, prospective
+
+RECENT = 600
+"""Seconds that a sign-in counts as recent."""
+_ASKS = (Ask(max_age=RECENT // 2), Ask(max_age=RECENT // 2, prompt="login"))
+"""How a recent sign-in is asked for: first; and if the issuer answered with an older one, or did not say when. The
+``max_age`` leaves time for what the person came for."""
 
 
 def revoked() -> Refused:
@@ -42,3 +49,25 @@ def after_revocation(
             detail = "your sessions were ended, and your provider did not let you sign in anew, as is needed after that"
             raise Refused("fresh_sign_in_required", detail, status=403)
     return wanted
+
+
+def recently(app: Deployment, session: Session, now: float) -> Ask | None:
+    """What to ask of the issuer for a recent sign-in; ``None``: it is one.
+
+    Raises :class:`Refused` where it was asked just now, and the answer does not do: never a loop.
+    """
+    at = session.auth_time
+    if at is None and app.settings.missing_auth_time == "trust_sign_in":
+        at = session.started_at
+    if at is not None and now <= at + RECENT + app.settings.clock_skew:
+        return None
+    first, second = _ASKS
+    if now >= session.started_at + AT_ONCE or session.asked_for not in (first.signature, second.signature):
+        return first
+    if session.asked_for == first.signature:
+        return second
+    if at is None:
+        detail = "this page needs a fresh sign-in, and your provider does not say when you signed in"
+        raise Refused("auth_time_missing", detail, status=403)
+    detail = "this page needs a fresh sign-in, and your provider answered with an older one"
+    raise Refused("fresh_sign_in_required", detail, status=403)

@@ -3,7 +3,8 @@
 1. A return target is a path of this origin and nothing else. An absolute URL of this very origin counts as its
    path. Everything else is refused: another origin, ``//host``, ``/\\host``, control characters.
 2. A return target that is too long, or that is one of our own reserved paths, becomes ``/``; so does one with dot
-   segments, because a browser resolves them (also ``%2e``) before it goes there.
+   segments, because a browser resolves them (also ``%2e``) before it goes there. The person's own page of sessions is
+   a place to return to, too.
 3. A path is public only if it is in its normal form; one that would normalise to something else is protected
    (ASVS 1.1.1: decode once, then decide).
 """
@@ -18,6 +19,8 @@ from ..vocabulary.errors import Refused
 from ..vocabulary.messages import Site
 
 LONGEST_TARGET = 1_024
+SESSIONS = "/sessions"
+"""Where a person sees their sessions, below the prefix."""
 
 
 def return_target(text: str, site: Site, prefix: str) -> str:
@@ -32,6 +35,8 @@ def return_target(text: str, site: Site, prefix: str) -> str:
         raise Refused("bad_return_target", "the page to return to must be a path of this site")
     text = quote(text, safe="/?#[]@!$&'()*+,;=:%-._~")
     path = unquote(re.split("[?#]", text, maxsplit=1)[0])
+    if text == f"{site.root}{prefix}{SESSIONS}":
+        return text
     if len(text) > LONGEST_TARGET or _has_dots(path) or _is_below(path, site.root + prefix):
         return home
     return text

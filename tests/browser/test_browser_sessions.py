@@ -1,0 +1,75 @@
+"""Where a person is signed in, in real browsers: seen from one of them, signed out in another.
+
+Nobody else in these tests is Rita or Sam, so no session of theirs is left from elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from examples.demo_servers import Demo
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from tests.browser.chromium import Chromium, nothing_went_wrong
+
+Install = Callable[..., Chromium]
+SESSIONS = "Where you’re signed in"
+
+
+def rows(browser: Chromium) -> list[str]:
+    """The sessions' names, as they are read."""
+    return [item.text.replace("\n", " ") for item in browser.driver.find_elements(By.CSS_SELECTOR, ".sessions h2")]
+
+
+def test_a_person_signs_out_another_browser_and_there_it_is_told(
+    browser: Chromium, install: Install, demo: Demo, notebook: str
+) -> None:
+    """By keyboard alone."""
+    lost = install("lost")
+    lost.sign_in(notebook, "Notebook", user="rita", answer="")
+    browser.sign_in(notebook, "Notebook", user="rita", answer="")
+    browser.press(SESSIONS)
+    browser.sees(SESSIONS)
+    assert rows(browser) == ["Chrome on Linux This browser", "Chrome on Linux"]
+    assert "127.0.0.1" in browser.text
+    names = [item.get_property("textContent") for item in browser.driver.find_elements(By.CSS_SELECTOR, "li button")]
+    assert all(str(name).startswith("Sign out Chrome on Linux, signed in 20") for name in names)
+    for _ in range(2):
+        browser.keys(Keys.TAB)
+    with browser.leaving():
+        browser.keys(Keys.ENTER)
+    browser.wait("What was done", lambda: "One session was signed out." in browser.text)
+    revoked = int(time.time())
+    assert rows(browser) == ["Chrome on Linux This browser"]
+    assert "in this browser only" in browser.text
+
+    lost.open(notebook)
+    lost.sees("Your session was ended")
+    lost.reload()
+    lost.sees("Your session was ended")
+    # A sign-in that begins in the very second of the revocation counts as one that was under way.
+    lost.wait("The next second", lambda: int(time.time()) > revoked)
+    lost.press("Sign in")
+    lost.sees("Sign in")  # at the provider, which still knows the person, and asks all the same
+    lost.click("button[value=rita]")
+    lost.is_at(notebook, "Notebook")
+    nothing_went_wrong(lost, demo.issuer)
+
+
+def test_all_others_are_signed_out_and_this_one_too_if_one_likes(
+    browser: Chromium, install: Install, notebook: str
+) -> None:
+    other = install("other")
+    other.sign_in(notebook, "Notebook", user="sam", answer="")
+    browser.sign_in(notebook, "Notebook", user="sam", answer="")
+    browser.open(f"{notebook}.auth/sessions")
+    browser.sees(SESSIONS)
+    browser.press("Sign out all others")
+    browser.sees(SESSIONS)
+    assert "in this browser only" in browser.text
+    other.open(notebook)
+    other.sees("Your session was ended")
+    with browser.leaving():
+        browser.element(".sessions button").click()
+    browser.sees("You are signed out")
