@@ -1,4 +1,4 @@
-"""Several processes over one SQLite file, one session, and a provider that lets no refresh token be used twice: real
+"""Several processes over one store, one session, and a provider that lets no refresh token be used twice: real
 processes, real HTTP, and real kills."""
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Process:
 class Site:
     """The processes, their provider, and one browser that is signed in."""
 
-    def __init__(self, shell: str, folder: Path, provider: StrictProvider) -> None:
+    def __init__(self, shell: str, store: str, provider: StrictProvider) -> None:
         self.provider = provider
         self.cookies = ""
         self._shell = shell
@@ -79,7 +79,7 @@ class Site:
             "client_id": "app",
             "secret_keys": ["k" * 32],
             "base_url": HOME,
-            "store": f"sqlite:{folder / 'sessions.sqlite3'}",
+            "store": store,
             "scope": "openid offline_access",
             "show_option_to_remain_signed_in": False,
             "session_expiry": "absolute",
@@ -115,10 +115,15 @@ def _cookies(answer: dict[str, Any]) -> str:
     return "; ".join(line.partition(";")[0] for line in lines)
 
 
-@pytest.fixture(scope="module", params=["wsgi", "asgi-asyncio"])
+@pytest.fixture(scope="module", params=["wsgi-sqlite", "asgi-asyncio-sqlite", "asgi-asyncio-redis"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    shell, _, kind = request.param.rpartition("-")
+    if kind == "redis":
+        store = request.getfixturevalue("redis_server").url
+    else:
+        store = f"sqlite:{tmp_path_factory.mktemp(shell) / 'sessions.sqlite3'}"
     with StrictProvider().running() as provider:
-        made = Site(request.param, tmp_path_factory.mktemp(request.param), provider)
+        made = Site(shell, store, provider)
         yield made
         for process in made.processes:
             process.close()
