@@ -1,7 +1,7 @@
 """The apps of ``make bench-sockets``, each served by a uvicorn of its own: ``uvicorn --factory bench.served:app``.
 
-Which one, and with which store, the environment says. The sessions that the requests will carry are put into the
-store before the server listens.
+Which one, with which store and other settings, the environment says. The sessions that the requests will carry are
+put into the store before the server listens.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ def _ours(store: str) -> Any:
     from kmsi_middleware.edges.stores import open_store
     from kmsi_middleware.vocabulary.errors import StoreConflict
 
+    more = json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
     kept = open_store(store)
     for number in range(SESSIONS):
         with suppress(StoreConflict):  # a second server of the same store
             kept.create(session_for(number), time.time())
-    return KMSIMiddleware(tiny, store=kept, **SETTINGS)
+    kept.close()
+    return KMSIMiddleware(tiny, store=store if store != "memory:" else kept, **SETTINGS, **more)
 
 
 def _floor_b(_: str) -> Any:

@@ -29,13 +29,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.redis_server import redis_server
 from bench.support import machine
 from bench.visitors import Clock, StandIn, Visit, Visitor, middleware, play_asgi
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "memory": lambda _: nullcontext("memory:"),
+    "sqlite": lambda folder: nullcontext(f"sqlite:{folder / 'sessions.sqlite3'}"),
+    "redis": lambda _: redis_server(),
+}
+"""The setting ``store``, by name. What Redis itself holds goes by its own clock, so there only the app is watched."""
 
 SIGN_INS, CHECKPOINTS, WARM_UP = 100_000, 20, 8
 DAY = 86_400
@@ -71,10 +80,12 @@ def _comes_and_goes(person: Visitor, idp: StandIn, number: int) -> Visit:
     if number % 4 == 3:
         seen = yield from Visitor(person.subject).ask(f"/.auth/frontchannel-logout?sid={person.sid}")
         assert seen.status == 200, seen
+        seen = yield from person.ask("/")
+        assert seen.status == 401, seen  # the page that tells why
     else:
         yield from person.signs_out()
-    seen = yield from person.ask("/")
-    assert seen.status == 303, seen
+        seen = yield from person.ask("/")
+        assert seen.status == 303, seen
 
 
 def _leaves_the_question(person: Visitor, idp: StandIn) -> Visit:
@@ -221,19 +232,19 @@ def report(points: list[Checkpoint]) -> bool:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    asked.add_argument("--store", choices=["memory", "sqlite"], help="all, one after the other, unless said")
+    asked.add_argument("--store", choices=STORES, help="all, one after the other, unless said")
     asked.add_argument("--sign-ins", type=int, default=SIGN_INS)
     given = asked.parse_args()
     if given.store is None:
         # Each in a process of its own, whose memory nobody else has used.
         command = [sys.executable, "-m", "bench.soak", "--sign-ins", str(given.sign_ins), "--store"]
-        sys.exit(max(subprocess.run([*command, store]).returncode for store in ("memory", "sqlite")))
+        sys.exit(max(subprocess.run([*command, store]).returncode for store in STORES))
     logging.disable()
     print(f"\n{given.store}: {given.sign_ins:,} sign-ins; {machine()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = "memory:" if given.store == "memory" else f"sqlite:{folder / 'sessions.sqlite3'}"
-        sys.exit(not asyncio.run(soak(store, folder, given.sign_ins)))
+        with STORES[given.store](folder) as store:
+            sys.exit(not asyncio.run(soak(store, folder, given.sign_ins)))
 
 
 if __name__ == "__main__":

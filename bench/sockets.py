@@ -75,6 +75,7 @@ class Case:
     cookies: list[str] = field(default_factory=list)
     target: float | None = None
     target_of: str = BARE
+    settings: dict[str, int] = field(default_factory=dict)
     port: int = 0
     process: int = 0
     runs: list[Run] = field(default_factory=list)
@@ -85,6 +86,7 @@ class Case:
 def cases(redis: str, folder: Path) -> list[Case]:
     """The table. What is served by which app: :mod:`bench.served`."""
     ours = [f"{COOKIE}={token_of(number)}" for number in range(SESSIONS)]
+    hiredis = "one raw Redis read, hiredis pipelined"
     sids = [f"session={token_of(number)}" for number in range(SESSIONS)]
     return [
         Case(BARE, "bare", cookies=ours),
@@ -92,7 +94,9 @@ def cases(redis: str, folder: Path) -> list[Case]:
         Case("ours, memory", "ours", "memory:", ours, 0.94),
         Case("ours, SQLite, strict", "ours", f"sqlite:{folder / 'sessions.sqlite3'}", ours, 0.94),
         Case("one raw Redis read, redis-py", "raw redis-py", redis, ours),
-        Case("one raw Redis read, hiredis pipelined", "raw hiredis", redis, ours),
+        Case(hiredis, "raw hiredis", redis, ours),
+        Case("ours, Redis, strict", "ours", redis, ours, 0.9, hiredis),
+        Case("ours, Redis, revocation_lag of 100 ms", "ours", redis, ours, 0.92, settings={"revocation_lag": 100}),
         Case("Starlette SessionMiddleware", "Starlette", cookies=[starlette_cookie()]),
         Case("starsessions, Redis", "starsessions", redis, sids),
     ]
@@ -106,6 +110,7 @@ def served(case: Case, loop: str) -> Iterator[None]:
     command += [APP, "--port", str(case.port), "--http", "httptools", "--loop", loop]
     command += ["--no-access-log", "--log-level", "error", "--lifespan", "off"]
     environment = {**os.environ, "BENCH_APP": case.app, "BENCH_STORE": case.store}
+    environment["BENCH_SETTINGS"] = json.dumps(case.settings)
     server = subprocess.Popen(command, env=environment)
     case.process = server.pid
     try:
@@ -187,7 +192,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     asked.add_argument("--rounds", type=int, default=9)
     asked.add_argument("--seconds", type=int, default=1, help="of each case in each round")
-    asked.add_argument("--only", default="", help="cases whose names contain this, beside the bare one")
+    asked.add_argument("--only", default="", help="only cases whose names contain one of these, with commas")
     asked.add_argument("--loop", choices=["asyncio", "uvloop"], action="append", help="both, unless said")
     given = asked.parse_args()
     for program, package in (("wrk", "wrk"), ("taskset", "util-linux")):
@@ -202,7 +207,11 @@ def main() -> None:
     for loop in given.loop or ["asyncio", "uvloop"]:
         with tempfile.TemporaryDirectory() as name, redis_server(core=LOAD_CORE) as redis, ExitStack() as servers:
             folder = Path(name)
-            table = [case for case in cases(redis, folder) if case.name == BARE or given.only in case.name]
+            table = [
+                case
+                for case in cases(redis, folder)
+                if case.name == BARE or any(part in case.name for part in given.only.split(","))
+            ]
             for case in table:
                 servers.enter_context(served(case, loop))
             measure(table, folder, given.rounds, given.seconds)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.redis_server import redis_server
+
 from kmsi_middleware.edges.stores import open_store
 from kmsi_middleware.vocabulary.effects import SessionStore
 from kmsi_middleware.vocabulary.session import Session
 
-AT_ONCE = 10_000
+AT_ONCE, TOGETHER = 10_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,37 @@ def _in_few_transactions(store: Any, sessions: Iterable[Session]) -> None:
         store.__dict__.pop("_write", None)
 
 
+@contextmanager
+def _redis() -> Iterator[Opened]:
+    from redis import Redis
+
+    with redis_server() as url, Redis.from_url(url) as redis:
+        store = open_store(url)
+
+        def fill(sessions: Iterable[Session]) -> None:
+            _in_step(store, sessions)
+
+        yield Opened(url, store, fill, lambda: int(redis.info("memory")["used_memory"]))
+        store.close()
+
+
+def _in_step(store: Any, sessions: Iterable[Session]) -> None:
+    """The steps of many ``create``s are taken together, each in one exchange with the server."""
+    now, waiting = time.time(), iter(sessions)
+    while some := list(islice(waiting, TOGETHER)):
+        creating = [store.operations.create(session, now) for session in some]
+        asked = [next(create) for create in creating]
+        while creating:
+            replies = iter(store._client.perform([command for commands in asked for command in commands]))
+            unfinished = []
+            for create, commands in zip(creating, asked, strict=True):
+                with suppress(StopIteration):
+                    unfinished.append((create, create.send(list(islice(replies, len(commands))))))
+            creating, asked = [create for create, _ in unfinished], [commands for _, commands in unfinished]
+
+
 STORES: dict[str, tuple[Callable[[], Any], str]] = {
     "SQLite": (_sqlite, f"{AT_ONCE:,} to a transaction"),
+    "Redis": (_redis, f"{TOGETHER:,} in step"),
 }
 """By name: opens an empty one, and how it is filled."""
