@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from tests.stores.store_actors import NOW, key_of, session
 
 from kmsi_middleware.edges.stores import open_store
 from kmsi_middleware.edges.stores.redis import RedisStore
+from kmsi_middleware.edges.stores.redis import lease as module
+from kmsi_middleware.edges.stores.redis.lease import Lease
 from kmsi_middleware.vocabulary.effects import slot_of
 from kmsi_middleware.vocabulary.errors import SettingsError
 from kmsi_middleware.vocabulary.session import Session
@@ -211,6 +214,158 @@ def test_a_forked_child_listens_for_itself(near: RedisStore) -> None:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     leased(near)
+
+
+def test_a_child_that_lives_on_keeps_no_connection_of_its_parents_open(near: RedisStore, server: RedisServer) -> None:
+    """Else the server would go on writing to it, and nobody would read."""
+    leased(near)
+    hold, held = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(held)
+        os.read(hold, 1)  # until the parent is done
+        os._exit(0)
+    near.close()
+    with server.client() as admin:
+        for _ in range(PATIENCE * 200):
+            if not any("t" in client["flags"] for client in admin.client_list()):
+                break
+            time.sleep(0.005)
+        assert not any("t" in client["flags"] for client in admin.client_list())
+    os.close(held)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_outage_is_told_once(
+    near: RedisStore, server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leased(near)
+    assert near._lease is not None
+    attempts: list[int] = []
+    connected = near._lease._connected
+    monkeypatch.setattr(module, "AGAIN", 0.01)
+    monkeypatch.setattr(near._lease, "_connected", lambda: attempts.append(1) or connected())
+    server.kill()
+    while len(attempts) < 5:
+        assert len(attempts) == 0 or near.counters() is None
+        time.sleep(0.005)
+    server.start()
+    leased(near)
+    assert len([record for record in caplog.records if "revocation_lag" in record.message]) == 1
+
+
+def test_closing_waits_for_no_message(server: RedisServer) -> None:
+    store = open_store(server.url, revocation_lag=60_000)
+    assert isinstance(store, RedisStore)
+    leased(store)
+    begun = time.monotonic()
+    store.close()
+    assert time.monotonic() - begun < 5  # it would have listened for 20 s
+
+
+# Against a server that says what a test wants, at an instant that a test wants -------------------------------------
+
+
+class Played:
+    """A lease, and the server's side of its connection. The clock stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        ours, self.side = socket.socketpair()
+        self.side.settimeout(PATIENCE)
+        store = open_store("redis://127.0.0.1:1", revocation_lag=LAG)
+        assert isinstance(store, RedisStore)
+        self.lease = Lease(store._client, store.operations.sessions, LAG / 1_000, lambda: self.now)
+        self.key = store.operations.key_of(KEY)
+        monkeypatch.setattr(self.lease, "_connected", lambda: ours)
+        assert self.lease.counters() is None
+        for answer in (b"+PONG\r\n", b"%0\r\n", b"+OK\r\n"):  # PING, HELLO 3, CLIENT TRACKING
+            self.asked()
+            self.side.sendall(answer)
+
+    def asked(self) -> bytes:
+        """Wait for a command."""
+        command = self.side.recv(10_000)
+        assert command
+        return command
+
+    def role(self, before: bytes = b"") -> None:
+        self.side.sendall(before + b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
+
+    def invalidation(self) -> bytes:
+        return b">2\r\n$10\r\ninvalidate\r\n*1\r\n$%d\r\n%b\r\n" % (len(self.key), self.key)
+
+    def until_leased(self) -> int:
+        for _ in range(PATIENCE * 200):
+            counts = self.lease.counters()
+            if counts is not None:
+                return counts[slot_of(KEY)]
+            time.sleep(0.005)
+        raise AssertionError("there is no lease")
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
+    made = Played(monkeypatch)
+    yield made
+    made.side.close()
+    made.lease.close()
+
+
+def test_a_lease_counts_from_when_the_question_was_sent(played: Played) -> None:
+    assert b"ROLE" in played.asked()
+    played.now += 0.3  # the answer is on its way
+    played.role()
+    played.until_leased()
+    played.now += 0.09
+    assert played.lease.counters() is not None
+    played.now += 0.02  # 410 ms after the question, 110 ms after the answer
+    assert played.lease.counters() is None
+
+
+def test_an_answer_that_comes_after_the_lag_begins_no_lease(played: Played) -> None:
+    played.asked()
+    played.now += 0.5
+    played.role()
+    played.asked()  # the next question, so the answer was read
+    assert played.lease.counters() is None
+
+
+def test_what_was_said_before_the_answer_has_moved_the_count_when_the_lease_begins(played: Played) -> None:
+    before = played.lease._counts[slot_of(KEY)]
+    played.asked()
+    played.role(before=played.invalidation())
+    assert played.until_leased() == before + 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:0\r\n",
+        b"-BUSY Redis is busy running a script\r\n",
+        b"+master\r\n",
+        b"_\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n_\r\n",
+        b">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n",
+        b"!\r\n",
+        b"",
+    ],
+    ids=["replica", "busy", "no role", "nothing", "all forgotten", "another message", "garbage", "hung up"],
+)
+def test_any_other_answer_ends_the_lease_and_moves_every_count(played: Played, answer: bytes) -> None:
+    played.asked()
+    played.role()
+    noted = played.until_leased()
+    counts = played.lease.counters()
+    played.now += LAG / 1_000 / 3
+    played.asked()
+    played.side.sendall(answer) if answer else played.side.shutdown(socket.SHUT_RDWR)
+    for _ in range(PATIENCE * 200):
+        if played.lease._counts is not counts:
+            break
+        time.sleep(0.005)
+    assert played.lease.counters() is None
+    assert played.lease._counts[slot_of(KEY)] != noted
 
 
 @pytest.mark.parametrize("text", ["sqlite:sessions.sqlite3", "memory:", "redis+cluster://127.0.0.1:7000"])

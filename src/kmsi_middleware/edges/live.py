@@ -101,6 +101,7 @@ class LiveSession:
         try:
             by_version = of.services.store.reads_versions and now < self._until and not self._is_judged_otherwise(now)
             if by_version and (yield ReadVersion(key)) == self.session.version:
+                self._stamp = stamp
                 return None
             found = yield from live.still(of.deployment, self._request(), self.session, now)
         except Unavailable:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -143,7 +142,6 @@ class AsyncRedisStore:
 
     def _reset(self) -> None:
         self._by_loop: dict[asyncio.AbstractEventLoop, Pipes] = {}
-        self._lock = threading.Lock()
 
     def renew(self) -> None:
         """See :mod:`kmsi_middleware.edges.forks`."""

@@ -8,10 +8,11 @@ stores (``SessionStore.counters``), so the fast path is theirs. The counts vouch
    the lease lasts until the instant at which the question was *sent*, plus the lag. No answer, no lease.
 2. **A request that starts later than the lag after a revocation was answered does not pass here.** Let it start at
    *t* and find a lease; then a question was sent at *q* > *t* - lag, and its answer was read. Let the revocation have
-   been answered at *r* < *t* - lag, so *r* < *q*. The server carries out one command at a time, and has written what
-   a command invalidates by the end of that turn of its loop, before the turn's answers go out. So when the question
-   was sent, the message about the revocation was in our connection already; it was read before the answer, and had
-   moved the count when the lease began.
+   been answered at *r* < *t* - lag, so *r* < *q*. The server carries out one command at a time, in turns of its loop,
+   and before a turn ends it has put what the turn's commands invalidate into the connections that listen. A question
+   that was sent after a command was answered is read in a later turn. (That is so where other threads of the server
+   write answers, too: connections that listen are its main thread's.) So the message about the revocation was in our
+   connection before the answer to our question; it was read before it, and had moved the count when the lease began.
 3. Any doubt ends the lease at once and moves every count: a connection that is lost or late, a message that can't be
    read, a server that is no primary any more. Until there is a lease again, the server is asked (strictly).
 4. This process's own writes move the count before and after, because the message about them comes only later.
@@ -30,6 +31,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -66,10 +68,13 @@ class Lease:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
+        self._connection: socket.socket | None = None
         self._start_over()
 
     def renew(self) -> None:
         """See :mod:`kmsi_middleware.edges.forks`."""
+        if self._connection is not None:
+            self._connection.close()  # this side of it: the server must not write to who does not read
         self._reset()
 
     def counters(self) -> Sequence[int] | None:
@@ -89,8 +94,11 @@ class Lease:
         """Stop listening. The next use begins again."""
         with self._lock:
             thread, self._thread = self._thread, None
+            connection, self._connection = self._connection, None
             self._stopped.set()
             self._until = float("-inf")
+        if connection is not None:
+            _hang_up(connection)  # the thread may be waiting for a message
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -108,12 +116,20 @@ class Lease:
                 self._thread = None
 
     def _run(self, stopped: threading.Event) -> None:
+        is_told = False
         while not stopped.is_set():
             try:
-                with self._connected() as connection:
+                self._connection = connection = self._connected()
+                try:
                     self._listen(connection, stopped)
+                finally:
+                    _hang_up(connection)
             except (OSError, Lost, StoreUnavailable, hiredis.HiredisError) as error:
-                _log.warning("%s: revocation_lag waits, every request asks: %s", self._client.address.shown, error)
+                if stopped.is_set():
+                    return
+                if not is_told or self._until > float("-inf"):  # once for each time that it goes wrong
+                    is_told = True
+                    _log.warning("%s: revocation_lag waits, every request asks: %s", self._client.address.shown, error)
             finally:
                 self._start_over()
             stopped.wait(AGAIN)
@@ -125,10 +141,11 @@ class Lease:
             self._counts = array("Q", [secrets.randbits(62) & ~1]) * SLOTS
 
     def _connected(self) -> socket.socket:
-        connection = socket.create_connection(self._client.where(""), CONNECT_SECONDS)
+        host, port = self._client.where("")
+        connection = socket.create_connection((host, port), CONNECT_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._client.address.tls is not None:
-            connection = self._client.tls_context().wrap_socket(connection, server_hostname=self._client.where("")[0])
+            connection = self._client.tls_context().wrap_socket(connection, server_hostname=host)
         return connection
 
     def _listen(self, connection: socket.socket, stopped: threading.Event) -> None:
@@ -192,3 +209,10 @@ class Lease:
         if not received:
             raise Lost("the server closed the connection")
         reader.feed(received)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Close it for all who may have inherited it, too: the server would go on writing, and nobody would read."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
