@@ -186,7 +186,13 @@ class Chromium:
 
     def press(self, label: str) -> None:
         """Click the button or link that says ``label``."""
-        found = [item for item in self.driver.find_elements(By.CSS_SELECTOR, "button, a") if item.text == label]
+        found: list[WebElement] = []
+
+        def is_there() -> bool:
+            found[:] = [item for item in self.driver.find_elements(By.CSS_SELECTOR, "button, a") if item.text == label]
+            return bool(found)
+
+        self.wait(label, is_there)  # on a machine that is busy, a page that has loaded is not yet laid out
         assert len(found) == 1, f"{len(found)} of {label}: {self.where()}"
         with self.leaving():
             found[0].click()
