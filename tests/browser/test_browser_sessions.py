@@ -1,6 +1,6 @@
 """Where a person is signed in, in real browsers: seen from one of them, signed out in another.
 
-Nobody else in these tests is Rita or Sam, so no session of theirs is left from elsewhere.
+Nobody else in these tests is Carl or Eve, so no session of theirs is left from elsewhere.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def test_a_person_signs_out_another_browser_and_there_it_is_told(
 ) -> None:
     """By keyboard alone."""
     lost = install("lost")
-    lost.sign_in(notebook, "Notebook", user="rita", answer="")
-    browser.sign_in(notebook, "Notebook", user="rita", answer="")
+    lost.sign_in(notebook, "Notebook", user="carl", answer="")
+    browser.sign_in(notebook, "Notebook", user="carl", answer="")
     browser.press(SESSIONS)
     browser.sees(SESSIONS)
     assert rows(browser) == ["Chrome on Linux This browser", "Chrome on Linux"]
@@ -52,7 +52,7 @@ def test_a_person_signs_out_another_browser_and_there_it_is_told(
     lost.wait("The next second", lambda: int(time.time()) > revoked)
     lost.press("Sign in")
     lost.sees("Sign in")  # at the provider, which still knows the person, and asks all the same
-    lost.click("button[value=rita]")
+    lost.click("button[value=carl]")
     lost.is_at(notebook, "Notebook")
     nothing_went_wrong(lost, demo.issuer)
 
@@ -61,8 +61,8 @@ def test_all_others_are_signed_out_and_this_one_too_if_one_likes(
     browser: Chromium, install: Install, notebook: str
 ) -> None:
     other = install("other")
-    other.sign_in(notebook, "Notebook", user="sam", answer="")
-    browser.sign_in(notebook, "Notebook", user="sam", answer="")
+    other.sign_in(notebook, "Notebook", user="eve", answer="No")
+    browser.sign_in(notebook, "Notebook", user="eve", answer="No")
     browser.open(f"{notebook}.auth/sessions")
     browser.sees(SESSIONS)
     browser.press("Sign out all others")

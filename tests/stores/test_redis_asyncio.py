@@ -7,6 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.stores.store_actors import NOW, key_of, session
 
 from kmsi_middleware.edges.stores import open_store
 from kmsi_middleware.edges.stores.redis import RedisStore
+from kmsi_middleware.edges.stores.redis.client import Client
 from kmsi_middleware.vocabulary.session import Session, Tombstone
 
 
@@ -66,13 +68,19 @@ def test_all_who_ask_at_the_same_time_share_one_piece(store: RedisStore, redis_s
     asyncio.run(many())
 
 
-def test_who_gives_up_leaves_the_others_their_answers(store: RedisStore) -> None:
+def test_who_gives_up_leaves_the_others_their_answers(store: RedisStore, redis_server: RedisServer) -> None:
     for number in range(50):
         store.create(session(number), NOW)
     ask = store.asynchronous
 
+    def connected() -> int:
+        with redis_server.client() as client:
+            count: int = client.info("stats")["total_connections_received"]
+            return count
+
     async def some_give_up() -> None:
         await ask.load(key_of(0), NOW)
+        before = connected()
         tasks = [asyncio.ensure_future(ask.load(key_of(number), NOW)) for number in range(50)]
         await asyncio.sleep(0)
         for task in tasks[::3]:
@@ -84,6 +92,7 @@ def test_who_gives_up_leaves_the_others_their_answers(store: RedisStore) -> None
             else:
                 assert isinstance(each, asyncio.CancelledError)
         assert await ask.load(key_of(3), NOW) == session(3)
+        assert connected() == before + 1, "and their connection"
 
     asyncio.run(some_give_up())
 
@@ -144,6 +153,23 @@ def test_a_loop_that_was_left_without_an_end_harms_nobody(store: RedisStore) -> 
     assert asyncio.run(store.asynchronous.load(key_of("ada"), NOW)) is None
 
 
+def test_a_primary_that_takes_no_writes_any_more_is_asked_about(
+    redis_server: RedisServer, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the Sentinels have demoted it, and the connection stayed."""
+    replica = RedisServer(tmp_path / "replica").start()
+    with replica.client() as client:
+        client.replicaof("127.0.0.1", redis_server.port)
+    places = iter([replica.port, redis_server.port])
+    monkeypatch.setattr(Client, "where", lambda *_: ("127.0.0.1", next(places)))
+    store = open_store("redis+sentinel://127.0.0.1:1/main?prefix=test:")
+    try:
+        asyncio.run(store.asynchronous.put_ticket(key_of("ada"), b"payload", int(NOW) + 60, NOW))
+        assert list(places) == []
+    finally:
+        replica.kill()
+
+
 def test_both_sides_of_a_fork_have_connections_of_their_own(store: RedisStore) -> None:
     store.create(session(), NOW)
     assert asyncio.run(store.asynchronous.load(key_of("ada"), NOW)) == session()
@@ -180,6 +206,7 @@ def test_a_fork_inside_a_running_loop_leaves_the_parent_its_connection(store: Re
         child = os.fork()
         if child == 0:
             try:
+                assert ask._by_loop == {}
                 assert store.version(key_of("ada")) == 1
                 os._exit(0)
             except BaseException:

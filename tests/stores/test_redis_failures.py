@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,84 @@ def test_connections_that_were_closed_cost_nobody_an_error(
             attempt = lambda: store.create(session(2), NOW)  # noqa: E731
         attempt()
     assert isinstance(store.load(KEY, NOW), Session)
+
+
+class Wire:
+    """A wire to the server that can be cut when a question has reached it, and its answer has not come back."""
+
+    def __init__(self, server: RedisServer, ends: ExitStack) -> None:
+        self.is_cutting = False
+        self.cuts = 0
+        self._server = server
+        self._ends = ends
+        self._listener = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._serve)
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments)
+        thread.start()
+        self._ends.callback(thread.join)
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._server.port))
+                for end in (near, far):
+                    self._ends.callback(end.close)
+                self._start(self._pass_on, near, far, False)
+                self._start(self._pass_on, far, near, True)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if is_answer and self.is_cutting:
+                    self.is_cutting = False
+                    self.cuts += 1
+                    break
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Once who used it is gone."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def wire(redis_server: RedisServer, redis_url: str) -> Iterator[Wire]:
+    with ExitStack() as ends:
+        made = Wire(redis_server, ends)
+        yield made
+        made.close()
+
+
+def test_an_answer_that_was_lost_on_the_way_is_asked_for_again(wire: Wire, opened: Opened) -> None:
+    """Whatever was done is done once, and who asked hears of it as if nothing had happened."""
+    store = opened(f"redis://127.0.0.1:{wire.port}/0?prefix=test:")
+    assert store.load(KEY, NOW) is None
+    until = int(NOW) + 60
+    script: list[tuple[Callable[[], Any], Any]] = [
+        (lambda: store.create(session(), NOW), None),
+        (lambda: store.version(KEY), 1),
+        (lambda: store.save(session(version=2), NOW), None),
+        (lambda: store.load(KEY, NOW), session(version=2)),
+        (lambda: store.end(KEY, "revoked", NOW), True),
+        (lambda: store.end(KEY, "idle", NOW), False),
+        (lambda: store.load(KEY, NOW), Tombstone("revoked", int(NOW), "c0ffee")),
+        (lambda: store.put_ticket(KEY, b"payload", until, NOW), True),
+        (lambda: store.put_ticket(KEY, b"payload", until, NOW), False),
+        (lambda: store.take_ticket(KEY, NOW), b"payload"),
+        (lambda: store.take_ticket(KEY, NOW), None),
+        (lambda: store.put_mark(bytes(16), Mark(valid_from=5), until, NOW), None),
+        (lambda: store.read_mark([], NOW), Mark(valid_from=5)),
+    ]
+    for number, (attempt, expected) in enumerate(script, 1):
+        wire.is_cutting = True
+        assert attempt() == expected, number
+        assert wire.cuts == number
 
 
 def test_while_the_server_is_away_it_is_a_failure_and_then_everything_is_as_before(

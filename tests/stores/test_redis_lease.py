@@ -236,6 +236,31 @@ def test_a_child_that_lives_on_keeps_no_connection_of_its_parents_open(near: Red
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_a_child_that_outlives_its_killed_parent_keeps_none_open_either(server: RedisServer) -> None:
+    told, tell = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        store = open_store(server.url, revocation_lag=LAG)
+        assert isinstance(store, RedisStore)
+        leased(store)
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        os.write(tell, str(child).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    child = int(os.read(told, 20))
+    try:
+        with server.client() as admin:
+            for _ in range(PATIENCE * 200):
+                if not any("t" in client["flags"] for client in admin.client_list()):
+                    break
+                time.sleep(0.005)
+            assert not any("t" in client["flags"] for client in admin.client_list())
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_an_outage_is_told_once(
     near: RedisStore, server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

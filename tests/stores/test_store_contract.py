@@ -233,7 +233,11 @@ def test_a_slot_is_the_first_two_bytes_of_the_key() -> None:
 
 
 def test_threads_share_a_store(store: SessionStore) -> None:
-    """Of eight threads, one creates, one takes, and every save lands on the version before it."""
+    """Of eight threads, one creates, one takes, and no save is lost.
+
+    Who has to say a save twice may hear of a conflict with who came in between, and save once more: so there may be
+    more versions than saves, but never fewer.
+    """
     store.put_ticket(KEY, b"payload", int(NOW) + 600, NOW)
     created, taken, errors = [], [], []
 
@@ -265,7 +269,10 @@ def test_threads_share_a_store(store: SessionStore) -> None:
         thread.join()
     assert errors == []
     assert len(created) == len(taken) == 1
-    assert store.load(KEY, NOW) == session(version=161)
+    held = store.load(KEY, NOW)
+    assert isinstance(held, Session)
+    assert held == session(version=held.version)
+    assert held.version >= 161
 
 
 def _rows(store: SessionStore) -> int:

@@ -118,16 +118,11 @@ class RedisStore:
 @contextmanager
 def _moving(lease: Lease | None, *keys: bytes) -> Iterator[None]:
     """A write of this process's own (:mod:`.lease`, rule 4)."""
-    if lease is None:
-        yield
-        return
-    for key in keys:
-        lease.move(key)
     try:
         yield
     finally:
-        for key in keys:
-            lease.move(key)
+        if lease is not None:
+            lease.move(*keys)
 
 
 class AsyncRedisStore:

@@ -15,7 +15,7 @@ stores (``SessionStore.counters``), so the fast path is theirs. The counts vouch
    connection before the answer to our question; it was read before it, and had moved the count when the lease began.
 3. Any doubt ends the lease at once and moves every count: a connection that is lost or late, a message that can't be
    read, a server that is no primary any more. Until there is a lease again, the server is asked (strictly).
-4. This process's own writes move the count before and after, because the message about them comes only later.
+4. A write of this process's own moves the count before it is answered; the message about it may come later.
 5. Nothing opens before the first use; a forked child has a thread and a connection of its own.
 
 It takes Redis 6 or Valkey. In a Redis Cluster a slot may move to a server that we don't listen to while a lease lasts,
@@ -85,10 +85,11 @@ class Lease:
             self._start()
         return None
 
-    def move(self, key: bytes) -> None:
-        """A session may be about to change, or may have changed: what is held of it vouches for nothing more."""
+    def move(self, *keys: bytes) -> None:
+        """These sessions have changed, or may have: no count that was noted before vouches for them."""
         with self._lock:
-            self._counts[slot_of(key)] += 2
+            for key in keys:
+                self._counts[slot_of(key)] += 2
 
     def close(self) -> None:
         """Stop listening. The next use begins again."""

@@ -131,12 +131,15 @@ class Pipes:
             return [error] * len(commands)
 
     async def _twice(self, server: str, commands: Sequence[Command]) -> list[Any]:
-        """Rule 1, and scripts that the server does not know yet."""
-        questions = [packed(command.arguments) for command in commands]
+        """Rule 1."""
         try:
-            replies = await self._ask(server, questions)
+            return await self._once(server, commands)
         except Lost:
-            replies = await self._ask(server, questions)
+            return await self._once(server, commands)
+
+    async def _once(self, server: str, commands: Sequence[Command]) -> list[Any]:
+        """With the text of those scripts that the server does not know yet."""
+        replies = await self._ask(server, [packed(command.arguments) for command in commands])
         unknown = [at for at, reply in enumerate(replies) if _says(reply, "NOSCRIPT")]
         if unknown:
             texts = [packed(in_full(commands[at])) for at in unknown]
