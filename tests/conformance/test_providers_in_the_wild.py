@@ -146,7 +146,7 @@ def test_the_audience_may_hold_others_where_azp_is_us(world: ConformanceWorld, p
     assert signs_in(world, provider.sends(aud=["another-app", HOME], azp=HOME))
 
 
-@pytest.mark.parametrize("header", [{"kid": ...}, {"typ": ...}, {"kid": ..., "typ": ...}, {"typ": "at+jwt"}])
+@pytest.mark.parametrize("header", [{"kid": ...}, {"typ": ...}, {"kid": ..., "typ": ...}, {"typ": "ID+JWT"}])
 def test_an_id_tokens_header_may_say_little(
     world: ConformanceWorld, provider: Provider, header: dict[str, Any]
 ) -> None:

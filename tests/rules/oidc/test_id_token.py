@@ -222,7 +222,9 @@ def test_a_key_in_the_tokens_header_is_never_used(header: dict[str, Any]) -> Non
     "header",
     [
         {"typ": ...},
-        {"typ": "at+jwt"},
+        {"typ": "application/jwt"},
+        {"typ": "ID+JWT"},
+        {"typ": "id_token+jwt"},
         {"x5t": "AAAA"},
         {"x5c": ["A" * 4_000]},
         {"custom": "RFC 7515 §4: ignored where it is not understood"},
@@ -231,6 +233,13 @@ def test_a_key_in_the_tokens_header_is_never_used(header: dict[str, Any]) -> Non
 )
 def test_a_header_may_hold_what_we_do_not_know(header: dict[str, Any]) -> None:
     assert verified_claims(token(**header), jwks(jwk()), ALL) == claims()
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt", "logout+jwt", "secevent+jwt"])
+def test_a_token_whose_type_says_that_it_is_for_something_else_is_no_id_token(typ: str) -> None:
+    """RFC 8725 §3.11."""
+    assert refusal(token(typ=typ)) == "id_token_typ"
+    assert refusal(token(typ=typ, which=1, kid="k0")) == "id_token_signature"  # which comes first, always
 
 
 @pytest.mark.parametrize("crit", [["exp"], ["b64"], [], None, "exp"])

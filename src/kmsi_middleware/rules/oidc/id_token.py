@@ -19,6 +19,8 @@ from .signed import Kind, UnknownKey, instant, is_text
 
 KIND = Kind("id_token", "ID token", 502)
 LONGEST_SID = 2_048
+OTHER_TYPES = frozenset({"at+jwt", "logout+jwt", "secevent+jwt", "token-introspection+jwt"})
+"""Types of what else an issuer signs (RFC 8725 §3.11). An ID token's is ``JWT``, none, or one of the provider's own."""
 
 __all__ = [
     "KIND",
@@ -35,8 +37,13 @@ __all__ = [
 
 
 def verified_claims(token: str, jwks: Mapping[str, Any], algorithms: Sequence[str]) -> dict[str, Any]:
-    """The claims of an ID token whose signature is good. Raises as :func:`.signed.verified_claims` does."""
-    return signed.verified_claims(token, jwks, algorithms, KIND)
+    """The claims of an ID token whose signature is good. Raises as :func:`.signed.verified_claims` does, and
+    :class:`ProtocolError` (``id_token_typ``) for a token whose type says that it is for something else."""
+    claims = signed.verified_claims(token, jwks, algorithms, KIND)
+    kind = signed.header_of(token, KIND).get("typ")
+    if isinstance(kind, str) and kind.lower().removeprefix("application/") in OTHER_TYPES:
+        raise KIND.refuse("typ", "is a token of another kind")
+    return claims
 
 
 def check_claims(
