@@ -30,6 +30,7 @@ from tests.flows.flow_support import (
     location,
     page_of,
     play_between,
+    problem_of,
     query_of,
 )
 
@@ -432,6 +433,16 @@ def test_dont_show_again_keeps_the_answer_for_this_person_in_this_browser(
     url = browser.begin("/.auth/login?prompt=login")
     assert location(browser.come_back(url, BOB)).startswith("/.auth/kmsi?")
     Browser(world).to_interrupt()
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_a_remembered_answer_signs_nobody_in(browser: Browser, answer: str) -> None:
+    """It answers one question, after the person has signed in at the provider."""
+    browser.sign_in(answer=answer, dont_show_again="1")
+    del browser.jar[COOKIE]
+    assert list(browser.jar) == [COOKIE + ".r"]
+    assert problem_of(browser.get("/", SCRIPT), 401)["code"] == "no_session"
+    browser.begin()
 
 
 def test_without_the_tick_the_question_comes_again(browser: Browser) -> None:

@@ -209,6 +209,22 @@ def test_each_sign_in_gives_a_new_token_and_the_old_one_stops_working(
     assert problem_of(old.get("/", SCRIPT), 401)["code"] == "session_replaced"
 
 
+def test_a_fresh_sign_in_begins_both_limits_anew() -> None:
+    """NIST SP 800-63B-4 §5.2: the inactivity timeout and the overall one."""
+    world = World(session_max_age=3, session_lifetime=DAY)
+    browser = Browser(world)
+    browser.sign_in()
+    for _ in range(5):
+        world.now += DAY // 2
+        assert signed_in(browser)
+    again(browser)
+    for _ in range(5):
+        world.now += DAY // 2
+        assert signed_in(browser)
+    world.now += DAY // 2
+    assert problem_of(browser.get("/", SCRIPT), 401)["reason"] == "absolute"
+
+
 def test_an_abandoned_sign_in_leaves_the_session_that_was_there(world: World, browser: Browser) -> None:
     browser.sign_in()
     before = browser.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Any
 
@@ -87,3 +88,9 @@ def test_a_secret_of_the_environment_is_in_no_message(world: World, environment:
         world.app()
     assert "secret_keys" in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("face", [KMSIMiddleware, WSGIMiddleware], ids=["asgi", "wsgi"])
+def test_every_secret_is_made_of_the_operating_systems_random_bytes(face: Any) -> None:
+    """Session tokens, nonces, PKCE verifiers and seals come of these dice, and the lower layers know no others."""
+    assert face(None, issuer="embedded", store="memory:")._deployment.dice is secrets.token_bytes
