@@ -182,6 +182,18 @@ def test_a_cookie_that_never_was_a_session_is_no_session(browser: Browser) -> No
     assert problem_of(browser.send(request), 401)["code"] == "no_session"
 
 
+@pytest.mark.parametrize("header", ["authorization", "x-session", "cookie2", "x-ms-token-aad-id-token"])
+def test_a_token_in_another_header_is_no_session(world: World, browser: Browser, header: str) -> None:
+    """Nor is one of the issuer's."""
+    browser.sign_in()
+    assert browser.session is not None
+    id_token = world.idp._signed(browser.session.claims)
+    for text in (browser.token, f"{COOKIE}={browser.token}", "Bearer an access token", f"Bearer {id_token}"):
+        request = browser.request("GET", "/orders", {**SCRIPT, header: text}, cookies=False)
+        assert problem_of(browser.send(request), 401)["code"] == "no_session"
+        assert world.asked == []
+
+
 @pytest.mark.parametrize("value", ["", "short", "x" * 42, "x" * 44, "x" * 42 + "é", "x" * 42 + "!"])
 def test_what_cannot_be_a_token_is_not_looked_up(world: World, browser: Browser, value: str) -> None:
     request = browser.request("GET", "/orders", {**SCRIPT, "cookie": f"{COOKIE}={value}"})

@@ -11,6 +11,7 @@ from tests.flows.flow_support import (
     BOB,
     CROSS_SITE,
     FRAME,
+    ISSUER,
     MINUTE,
     NAVIGATION,
     ORIGIN,
@@ -69,6 +70,26 @@ def test_login_sends_nobody_to_the_provider_who_could_not_come_back(
     assert said["www-authenticate"].startswith("Cookie ")
     assert set_cookies(outcome) == ()
     assert world.asked == [], "nothing is looked up, and nothing begins"
+    assert (browser.token, world.live()) == (token, sessions)
+
+
+IMAGE = {"accept": "image/*", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image", "sec-fetch-site": "same-site"}
+
+
+@pytest.mark.parametrize("headers", [*NO_NAVIGATION.values(), IMAGE], ids=[*NO_NAVIGATION, "image"])
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_nor_does_what_a_third_party_starts(
+    world: World, browser: Browser, headers: dict[str, str], signed_in: bool
+) -> None:
+    """Else a page of a sibling subdomain's could begin sessions behind a person's back (ASVS 7.6.2)."""
+    if signed_in:
+        browser.sign_in()
+    token, sessions = browser.token, world.live()
+    outcome = browser.get("/.auth/initiate-login?" + urlencode({"iss": ISSUER, "target_link_uri": "/orders"}), headers)
+    assert isinstance(outcome, Reply)
+    assert outcome.status == 401
+    assert set_cookies(outcome) == ()
+    assert world.asked == []
     assert (browser.token, world.live()) == (token, sessions)
 
 

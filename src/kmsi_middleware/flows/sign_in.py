@@ -157,6 +157,9 @@ def _asked(app: Deployment, request: Request, now: float, query: dict[str, str])
 def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``/.auth/initiate-login``: sign-in that a third party starts (OpenID Connect Core 1.0 §4)."""
     given = forms.form(request) if request.method == "POST" else forms.query(request)
+    if request.method != "POST" and kind_of(request) is not Kind.NAVIGATION:
+        # An image or a frame of a sibling subdomain's has our cookies, and is no action of the person's.
+        return replies.signed_out_answer(app, request, None, as_page=replies.wants_page(request))
     if (issuer := given.get("iss", "")) != request.site.issuer:
         provider: Provider = yield GetProvider(request.site.issuer)
         if not provider.may_be(issuer):
