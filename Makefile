@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test conformance conformance-suite lint bench bench-scale bench-sockets soak fuzz clean
+.PHONY: demo test attacks security conformance conformance-suite lint bench bench-scale bench-sockets soak fuzz clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,6 +25,12 @@ demo: .venv/.demo
 
 test: .venv/.test
 	@$(BIN)/python -m pytest
+
+attacks: .venv/.test
+	@$(BIN)/python -m pytest tests/attacks --quiet
+
+security: .venv/.test
+	@$(BIN)/python -m tests.security
 
 conformance: .venv/.test
 	@$(BIN)/python -m pytest tests/conformance --quiet --plans

@@ -31,10 +31,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plans", action="store_true", help="count the modules that passed, by plan")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "module(*names): the modules of the conformance suite that the test is for")
-
-
 @pytest.fixture(params=WAYS)
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

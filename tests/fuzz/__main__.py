@@ -10,11 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 from tests.fuzz.targets import run
 
 PART = 20_000
+COUNT = 1_000_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--count", type=int, default=1_000_000, help="inputs (1,000,000)")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"inputs ({COUNT:,})")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="to see the same inputs again")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
