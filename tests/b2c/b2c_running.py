@@ -55,6 +55,12 @@ class Running:
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*running)
+        # A browser that lives on keeps its connections.
+        for server in servers:
+            for connection in server.server_state.connections:
+                connection.transport.abort()
+        for _ in range(2):  # one turn for TLS, one for the socket below it
+            await asyncio.sleep(0)
 
     def _tenant(self) -> Any:
         tenant = self.example["tenant"](self.places, self._folder)

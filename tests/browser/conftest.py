@@ -1,42 +1,31 @@
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from examples.demo_servers import Demo
-from tests.browser.chromium import CHROMIUM, DRIVER, Chromium, nothing_went_wrong
+from tests.browser.browser import Browser, nothing_went_wrong
+from tests.browser.demos import on_free_ports
+from tests.browser.kinds import USUAL, kind_of
 
 HERE = Path(__file__).parent
-NEEDED = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver (apt-get install them)"
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(NEEDED)
+            missing = kind_of(item.callspec.params["installed"])[0].missing  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.skipif(bool(missing), reason=f"needs {missing} (apt-get install)"))
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The provider and both apps, as ``make demo`` starts them, on free ports; but what the apps learn of a sign-out,
-    they learn in the browser."""
-    probes = {name: socket.socket() for name in ("IDP_PORT", "STARLETTE_PORT", "FLASK_PORT")}
-    for probe in probes.values():
-        probe.bind(("127.0.0.1", 0))
-    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
-    for probe in probes.values():
-        probe.close()
-    demo = Demo(tmp_path_factory.mktemp("demo"), "127.0.0.1", ports, back_channel=False)
-    try:
+    with on_free_ports(tmp_path_factory.mktemp("demo")) as demo:
         demo.start()
         yield demo
-    finally:
-        demo.stop()
 
 
 @pytest.fixture
@@ -49,31 +38,54 @@ def tea(demo: Demo) -> str:
     return f"{demo.flask_url}/"
 
 
+@pytest.fixture(params=USUAL)
+def installed(request: pytest.FixtureRequest) -> str:
+    """Which browser, and what it does with third-party cookies: a name of :mod:`tests.browser.kinds`."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def _one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
+def _started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Browser]]:
+    """One of each for all tests, started when it is first wanted."""
+    started: dict[str, Browser] = {}
+    with ExitStack() as until_the_end:
+
+        def start(installed: str) -> Browser:
+            if installed not in started:
+                kind, third_party = kind_of(installed)
+                browser = kind(tmp_path_factory.mktemp("profile"), third_party)
+                started[installed] = until_the_end.enter_context(browser)
+            return started[installed]
+
+        yield start
 
 
 @pytest.fixture
-def browser(_one_browser: Chromium, demo: Demo) -> Iterator[Chromium]:
-    """A browser as if freshly installed; third-party cookies are blocked. At the end, nothing may have gone wrong
-    that only the console and the network show."""
-    _one_browser.start_over()
-    yield _one_browser
-    nothing_went_wrong(_one_browser, demo.issuer)
+def bare_browser(_started: Callable[[str], Browser], installed: str) -> Browser:
+    """A browser as if freshly installed."""
+    browser = _started(installed)
+    browser.start_over()
+    return browser
 
 
 @pytest.fixture
-def install(tmp_path: Path) -> Iterator[Callable[..., Chromium]]:
-    """Another browser, with other preferences or to be started again with the same profile."""
-    started: list[Chromium] = []
+def browser(bare_browser: Browser, demo: Demo) -> Iterator[Browser]:
+    """The same, in front of the demo. At the end, nothing may have gone wrong that only the console and the network
+    show."""
+    yield bare_browser
+    nothing_went_wrong(bare_browser, demo.issuer)
 
-    def start(profile: str = "profile", **more: object) -> Chromium:
-        started.append(Chromium(tmp_path / profile, **more))
-        started[-1].start_over(keep=True)
-        return started[-1]
 
-    yield start
-    for browser in started:
-        browser.driver.quit()
+@pytest.fixture
+def install(tmp_path: Path, installed: str) -> Iterator[Callable[..., Browser]]:
+    """Another browser of the same kind, with other preferences or to be started again with the same profile."""
+    with ExitStack() as until_the_end:
+
+        def start(profile: str = "profile", **more: object) -> Browser:
+            kind, third_party = kind_of(installed)
+            browser = until_the_end.enter_context(kind(tmp_path / profile, third_party, **more))
+            if not more.get("restore"):
+                browser.start_over(keep=True)
+            return browser
+
+        yield start

@@ -3,12 +3,13 @@ single sign-out with third-party cookies blocked and allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.b2c.b2c_running import Running
-from tests.browser.chromium import NO_THIRD_PARTY_COOKIES, THIRD_PARTY_COOKIES, Chromium, nothing_went_wrong
+from tests.browser.browser import Browser, nothing_went_wrong
+from tests.browser.kinds import EVERY, played_in
 from tests.browser.test_browser_pages import looks_right
 
 HEADING = "Sign in or sign up"
@@ -37,7 +38,7 @@ def home(running: Running, name: str) -> str:
     return f"{running.places.apps[name]}/"
 
 
-def sign_in_everywhere(browser: Chromium, running: Running) -> None:
+def sign_in_everywhere(browser: Browser, running: Running) -> None:
     browser.open(home(running, "Groceries"))
     browser.sees(HEADING)
     browser.click("button[value=mia]")
@@ -47,7 +48,7 @@ def sign_in_everywhere(browser: Chromium, running: Running) -> None:
         browser.is_at(home(running, name), name)
 
 
-def sign_out(browser: Chromium, running: Running) -> None:
+def sign_out(browser: Browser, running: Running) -> None:
     """Of Groceries; the tenant tells the others, and leads back by itself."""
     browser.open(home(running, "Groceries"))
     browser.sees("Groceries")
@@ -59,16 +60,16 @@ def sign_out(browser: Chromium, running: Running) -> None:
     ]
 
 
-def is_signed_out(browser: Chromium, running: Running, name: str) -> bool:
+def is_signed_out(browser: Browser, running: Running, name: str) -> bool:
     """At an app that was told."""
     browser.open(f"{home(running, name)}.auth/me")
     browser.wait("The answer", lambda: "{" in browser.text)
     return '"user"' not in browser.text
 
 
-def test_one_sign_in_is_enough_and_one_sign_out_tells_all(running: Running, install: Callable[..., Chromium]) -> None:
+def test_one_sign_in_is_enough_and_one_sign_out_tells_all(running: Running, bare_browser: Browser) -> None:
     """Third-party cookies are blocked. B2C names no session, so who is told can do nothing; no page says otherwise."""
-    browser = install()
+    browser = bare_browser
     sign_in_everywhere(browser, running)
     sign_out(browser, running)
     assert "Groceries" not in browser.heading
@@ -79,9 +80,9 @@ def test_one_sign_in_is_enough_and_one_sign_out_tells_all(running: Running, inst
     nothing_went_wrong(browser, running.places.tenant)
 
 
-def test_an_app_that_never_answers_holds_nobody_up(hanging: Running, install: Callable[..., Chromium]) -> None:
+def test_an_app_that_never_answers_holds_nobody_up(hanging: Running, bare_browser: Browser) -> None:
     """Its frame keeps the page from ever being complete, which a plain refresh would wait for."""
-    browser = install()
+    browser = bare_browser
     sign_in_everywhere(browser, hanging)
     browser.open(home(hanging, "Groceries"))
     browser.sees("Groceries")
@@ -92,8 +93,9 @@ def test_an_app_that_never_answers_holds_nobody_up(hanging: Running, install: Ca
     assert [fetched.status for fetched in told if fetched.path == "/.auth/frontchannel-logout"] == [200]
 
 
-def test_every_page_of_the_tenant(running: Running, install: Callable[..., Chromium]) -> None:
-    browser = install()
+@played_in("chromium-blocked")
+def test_every_page_of_the_tenant(running: Running, bare_browser: Browser) -> None:
+    browser = bare_browser
     browser.open(home(running, "Groceries"))
     browser.sees(HEADING)
     looks_right(browser, "tenant-sign-in")
@@ -102,10 +104,10 @@ def test_every_page_of_the_tenant(running: Running, install: Callable[..., Chrom
     looks_right(browser, "tenant-password")
     browser.press("Cancel")
     browser.sees(HEADING)
-    browser.element("#username").send_keys("mia")
-    browser.element("#password").send_keys("wrong")
+    browser.write("#username", "mia")
+    browser.write("#password", "wrong")
     browser.press("Sign in")
-    browser.wait("The error", lambda: browser.element("[role=alert]").is_displayed())
+    browser.wait("The error", lambda: browser.is_shown("[role=alert]"))
     looks_right(browser, "tenant-sign-in-wrong")
     browser.press("Sign in with Contoso employees")
     browser.wait("The other provider", lambda: browser.url.startswith(running.places.employees))
@@ -132,17 +134,13 @@ def test_every_page_of_the_tenant(running: Running, install: Callable[..., Chrom
     browser.is_signed_out(home(running, "Pharmacy"))
 
 
-@pytest.mark.parametrize(
-    ("preferences", "reaches"),
-    [(THIRD_PARTY_COOKIES, True), (NO_THIRD_PARTY_COOKIES, False)],
-    ids=["allowed", "blocked"],
-)
+@played_in(*EVERY)
 def test_the_second_cookie_ends_the_session_where_the_browser_sends_it(
-    https: Running, install: Callable[..., Chromium], preferences: Mapping[str, object], reaches: bool
+    https: Running, bare_browser: Browser, installed: str
 ) -> None:
-    browser = install(preferences=preferences, flags=("--ignore-certificate-errors",))
+    browser = bare_browser
     sign_in_everywhere(browser, https)
-    assert browser.cookies()["__Host-kmsi.o"]["sameSite"] == "None"
+    assert browser.cookies()["__Host-kmsi.o"].same_site == "None"
     sign_out(browser, https)
     for name in ("Pharmacy", "Bakery"):
-        assert is_signed_out(browser, https, name) is reaches
+        assert is_signed_out(browser, https, name) is installed.endswith("-allowed")

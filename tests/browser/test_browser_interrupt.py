@@ -11,12 +11,22 @@ from urllib.parse import urlsplit
 
 import pytest
 from examples.demo_servers import Demo
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from tests.browser.chromium import Chromium
+from tests.browser.browser import Browser
 
 KEPT, NOT_KEPT = "kept when the browser closes", "ends when the browser closes"
 QUESTION = "Stay signed in?"
+FOCUS = """
+const it = document.activeElement, box = it.getBoundingClientRect(), style = getComputedStyle(it);
+const within = box.top >= 0 && box.left >= 0 && box.right <= innerWidth && box.bottom <= innerHeight;
+return {
+  visible: it.matches(":focus-visible") && within,
+  style: style.outlineStyle,
+  width: parseFloat(style.outlineWidth),
+  colour: style.outlineColor.match(/\\d+/g).map(Number),
+  behind: getComputedStyle(it.closest("main")).backgroundColor.match(/\\d+/g).map(Number),
+}
+"""
 
 
 def sign_ins(demo: Demo, since: int = 0) -> list[dict[str, Any]]:
@@ -33,18 +43,27 @@ def codes(records: list[dict[str, Any]]) -> Counter[int]:
     return Counter(record["status"]["errorCode"] for record in records)
 
 
-def decision(browser: Chromium) -> str:
-    return str(browser.element("dd code").text)
+def decision(browser: Browser) -> str:
+    return browser.text_of("dd code")
 
 
-def test_by_keyboard_alone(browser: Chromium, demo: Demo, notebook: str) -> None:
+def test_by_keyboard_alone(browser: Browser, notebook: str) -> None:
+    """The focus goes as one reads, the careful answer first, and is seen wherever it is, in the dark too."""
     browser.open(notebook)
     browser.sees("Sign in")
     browser.keys("mia", Keys.TAB, "mia-password")  # the first field has the focus already
     with browser.leaving():
         browser.keys(Keys.ENTER)
     browser.sees(QUESTION)
-    assert [browser.tab_to(what) for what in ("dont_show_again", "No", "Yes")] == [1, 1, 1]
+    for what in ("dont_show_again", "No", "Yes"):
+        assert browser.tab_to(what) == 1
+        for scheme in ("light", "dark"):
+            with browser.emulating(320, scheme):
+                focus = browser.js(FOCUS)
+            assert focus["visible"], (what, scheme)
+            assert focus["style"] == "solid", (what, scheme)
+            assert focus["width"] >= 2, (what, scheme)  # WCAG 2.2, 2.4.13
+            assert contrast(focus["colour"], focus["behind"]) >= 3, (what, scheme, focus)
     with browser.leaving():
         browser.keys(Keys.SPACE)
     browser.is_at(notebook, "Notebook")
@@ -52,13 +71,13 @@ def test_by_keyboard_alone(browser: Chromium, demo: Demo, notebook: str) -> None
     assert decision(browser) == "answered_yes"
 
 
-def test_enter_in_the_checkbox_is_the_careful_answer_and_is_remembered(browser: Chromium, notebook: str) -> None:
+def test_enter_in_the_checkbox_is_the_careful_answer_and_is_remembered(browser: Browser, notebook: str) -> None:
     browser.open(notebook)
     browser.pick("mia")
     browser.sees(QUESTION)
     browser.tab_to("dont_show_again")
     browser.keys(Keys.SPACE)
-    assert browser.element("[name=dont_show_again]").is_selected()
+    assert browser.is_checked("[name=dont_show_again]")
     with browser.leaving():
         browser.keys(Keys.ENTER)
     browser.is_at(notebook, "Notebook")
@@ -70,12 +89,12 @@ def test_enter_in_the_checkbox_is_the_careful_answer_and_is_remembered(browser: 
     assert decision(browser) == "remembered_answer"
 
 
-def test_a_remembered_yes_holds_until_the_sign_out(browser: Chromium, notebook: str) -> None:
+def test_a_remembered_yes_holds_until_the_sign_out(browser: Browser, notebook: str) -> None:
     again = f"{notebook}.auth/login?prompt=login"
     browser.open(notebook)
     browser.pick("mia")
     browser.sees(QUESTION)
-    browser.element(".check").click()  # the words belong to the box
+    browser.click_on(browser.element(".check"))  # the words belong to the box
     browser.press("Yes")
     browser.is_at(notebook, "Notebook")
     browser.open(again)
@@ -89,13 +108,13 @@ def test_a_remembered_yes_holds_until_the_sign_out(browser: Chromium, notebook: 
     browser.sees(QUESTION)
 
 
-def test_a_double_click_is_one_answer(browser: Chromium, demo: Demo, notebook: str) -> None:
+def test_a_double_click_is_one_answer(browser: Browser, demo: Demo, notebook: str) -> None:
     before = len(sign_ins(demo))
     browser.open(notebook)
     browser.pick("mia")
     browser.sees(QUESTION)
     with browser.leaving():
-        ActionChains(browser.driver, duration=0).double_click(browser.element("button[value=yes]")).perform()
+        browser.click_on(browser.element("button[value=yes]"), times=2)
     browser.is_at(notebook, "Notebook")
     assert KEPT in browser.text
     assert codes(sign_ins(demo, before)) == {50140: 1, 0: 1}
@@ -103,7 +122,7 @@ def test_a_double_click_is_one_answer(browser: Chromium, demo: Demo, notebook: s
     browser.is_at(notebook, "Notebook")
 
 
-def test_reload_and_the_back_button_are_harmless(browser: Chromium, demo: Demo, notebook: str) -> None:
+def test_reload_and_the_back_button_are_harmless(browser: Browser, demo: Demo, notebook: str) -> None:
     before = len(sign_ins(demo))
     browser.open(notebook)
     browser.pick("mia")
@@ -112,16 +131,16 @@ def test_reload_and_the_back_button_are_harmless(browser: Chromium, demo: Demo, 
     browser.sees(QUESTION)
     browser.press("No")
     browser.is_at(notebook, "Notebook")
-    answered = browser.cookies()[f"kmsi-{demo.starlette.port}"]["value"]
+    answered = browser.cookies()[f"kmsi-{demo.starlette.port}"].value
     browser.back()
     browser.is_at(notebook, "Notebook")  # the question is not asked again
     browser.reload()
     browser.is_at(notebook, "Notebook")
-    assert browser.cookies()[f"kmsi-{demo.starlette.port}"]["value"] == answered
+    assert browser.cookies()[f"kmsi-{demo.starlette.port}"].value == answered
     assert codes(sign_ins(demo, before)) == {50140: 1, 0: 1}
 
 
-def test_left_alone_there_is_no_session(browser: Chromium, demo: Demo, notebook: str) -> None:
+def test_left_alone_there_is_no_session(browser: Browser, demo: Demo, notebook: str) -> None:
     before = len(sign_ins(demo))
     browser.open(notebook)
     browser.pick("mia")
@@ -133,29 +152,40 @@ def test_left_alone_there_is_no_session(browser: Chromium, demo: Demo, notebook:
     assert codes(sign_ins(demo, before)) == {50140: 2}
 
 
+def contrast(one: list[int], other: list[int]) -> float:
+    """WCAG 2.2's contrast ratio, of two colours in sRGB."""
+    darker, lighter = sorted(map(luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: list[int]) -> float:
+    parts = [part / 255 for part in colour[:3]]
+    red, green, blue = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 @pytest.mark.parametrize("moment", ["one after another", "all at the question"])
-def test_ten_tabs_at_once(browser: Chromium, notebook: str, moment: str) -> None:
+def test_ten_tabs_at_once(browser: Browser, notebook: str, moment: str) -> None:
     """Each ends at its own page; of different answers, the last holds."""
-    driver = browser.driver
-    here = driver.current_window_handle
+    here = browser.tab
     pages = [f"{notebook}?page={number}" for number in range(10)]
     browser.js("for (const page of arguments[0]) window.open(page, '_blank', 'noopener')", pages)
-    browser.wait("Ten tabs", lambda: len(driver.window_handles) == 11)
-    tabs = [handle for handle in driver.window_handles if handle != here]
+    browser.wait("Ten tabs", lambda: len(browser.tabs) == 11)
+    tabs = [tab for tab in browser.tabs if tab != here]
     for tab in tabs:
-        driver.switch_to.window(tab)
+        browser.go_to(tab)
         browser.pick("mia")
         if moment == "one after another" and tab == tabs[0]:
             browser.sees(QUESTION)
             browser.press("Yes")
     if moment == "all at the question":
         for number, tab in enumerate(tabs):
-            driver.switch_to.window(tab)
+            browser.go_to(tab)
             browser.sees(QUESTION)
             browser.press("No" if number % 2 else "Yes")
     arrived = []
     for tab in tabs:
-        driver.switch_to.window(tab)
+        browser.go_to(tab)
         browser.sees("Notebook")
         arrived.append(browser.url)
     assert sorted(arrived) == sorted(pages)
@@ -171,7 +201,7 @@ def test_ten_tabs_at_once(browser: Chromium, notebook: str, moment: str) -> None
     ("user", "reason"),
     [("gus", "guest"), ("rita", "high_risk"), ("sam", "shared_device"), ("iwa", "silent")],
 )
-def test_who_is_not_asked(browser: Chromium, notebook: str, tea: str, user: str, reason: str) -> None:
+def test_who_is_not_asked(browser: Browser, notebook: str, tea: str, user: str, reason: str) -> None:
     browser.sign_in(notebook, "Notebook", user=user, answer="")
     assert NOT_KEPT in browser.text
     assert decision(browser) == reason
@@ -180,7 +210,7 @@ def test_who_is_not_asked(browser: Chromium, notebook: str, tea: str, user: str,
     assert decision(browser) == reason
 
 
-def test_a_consent_is_not_asked_twice_and_can_be_denied(browser: Chromium, notebook: str) -> None:
+def test_a_consent_is_not_asked_twice_and_can_be_denied(browser: Browser, notebook: str) -> None:
     browser.open(f"{notebook}.auth/login?prompt=consent")
     browser.pick("mia")
     browser.sees("Allow access?")
@@ -197,9 +227,8 @@ def test_a_consent_is_not_asked_twice_and_can_be_denied(browser: Chromium, noteb
     assert NOT_KEPT in browser.text
 
 
-def test_all_of_it_without_scripts(browser: Chromium, notebook: str, tea: str) -> None:
-    browser.cdp("Emulation.setScriptExecutionDisabled", value=True)
-    try:
+def test_all_of_it_without_scripts(browser: Browser, notebook: str, tea: str) -> None:
+    with browser.without_scripts():
         browser.sign_in(notebook, "Notebook")
         browser.open(tea)
         browser.sees(QUESTION)
@@ -210,5 +239,3 @@ def test_all_of_it_without_scripts(browser: Chromium, notebook: str, tea: str) -
         browser.sees("You are signed out")
         browser.press("Sign in")
         browser.sees("Sign in")
-    finally:
-        browser.cdp("Emulation.setScriptExecutionDisabled", value=False)

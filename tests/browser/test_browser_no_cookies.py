@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from examples.demo_servers import Demo
-from tests.browser.chromium import NO_THIRD_PARTY_COOKIES, Chromium, nothing_went_wrong
+from tests.browser.browser import Browser, nothing_went_wrong
+from tests.browser.kinds import played_in
 
-Install = Callable[..., Chromium]
+Install = Callable[..., Browser]
 BLOCKED = 2
+NO_COOKIES = {
+    "chromium": "profile.default_content_setting_values.cookies",
+    "firefox": "network.cookie.cookieBehavior",
+}
 
 
+@played_in("chromium-blocked")  # Firefox keeps such a rule among its permissions, in a database
 def test_where_the_app_may_keep_none(install: Install, demo: Demo, notebook: str) -> None:
     rule = {f"{demo.starlette_url},*": {"setting": BLOCKED}}
-    preferences = {**NO_THIRD_PARTY_COOKIES, "profile.content_settings.exceptions.cookies": rule}
-    browser = install(preferences=preferences)
+    browser = install(preferences={"profile.content_settings.exceptions.cookies": rule})
     browser.open(notebook)
     browser.pick("mia")
     browser.sees("Your browser did not keep our cookie")
@@ -26,9 +31,9 @@ def test_where_the_app_may_keep_none(install: Install, demo: Demo, notebook: str
     nothing_went_wrong(browser, demo.issuer)
 
 
-def test_where_nobody_may_keep_any(install: Install, demo: Demo, notebook: str) -> None:
+def test_where_nobody_may_keep_any(install: Install, installed: str, demo: Demo, notebook: str) -> None:
     """Then it is the provider that needs one first."""
-    browser = install(preferences={"profile.default_content_setting_values.cookies": BLOCKED})
+    browser = install(preferences={NO_COOKIES[installed.partition("-")[0]]: BLOCKED})
     browser.open(notebook)
     browser.pick("mia")
     browser.sees("Your browser did not keep our cookie")

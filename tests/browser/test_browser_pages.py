@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import os
-from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from examples.demo_servers import Demo
-from tests.browser.chromium import Chromium
+from tests.browser.browser import Browser
 
 NARROW, WIDE = 320, 1280  # 320: WCAG 2.2, 1.4.10
 TARGET = 24  # WCAG 2.2, 2.5.8
@@ -31,22 +30,22 @@ return {
 """
 
 
-def pages(browser: Chromium, demo: Demo, notebook: str, tea: str) -> Iterator[str]:
+def pages(browser: Browser, demo: Demo, notebook: str, tea: str) -> Iterator[str]:
     """Go to each page, one after the other, and give its name."""
     yield from _signing_in(browser, notebook, tea)
     yield from _asking_and_failing(browser, demo, notebook)
     yield from _signing_out(browser, demo, notebook)
 
 
-def _signing_in(browser: Chromium, notebook: str, tea: str) -> Iterator[str]:
+def _signing_in(browser: Browser, notebook: str, tea: str) -> Iterator[str]:
     browser.open(notebook)
     browser.sees("Sign in")
     yield "provider-sign-in"
-    browser.element("#username").send_keys("mia")
-    browser.element("#password").send_keys("wrong")
+    browser.write("#username", "mia")
+    browser.write("#password", "wrong")
     browser.press("Sign in")
     browser.sees("Sign in")
-    assert browser.element("[role=alert]").is_displayed()
+    assert browser.is_shown("[role=alert]")
     yield "provider-sign-in-wrong"
     browser.click("button[value=mia]")
     browser.sees("Stay signed in?")
@@ -61,7 +60,7 @@ def _signing_in(browser: Chromium, notebook: str, tea: str) -> Iterator[str]:
     yield "tea"
 
 
-def _asking_and_failing(browser: Chromium, demo: Demo, notebook: str) -> Iterator[str]:
+def _asking_and_failing(browser: Browser, demo: Demo, notebook: str) -> Iterator[str]:
     browser.press("Where you’re signed in")
     browser.sees("Where you’re signed in")
     yield "sessions"
@@ -85,7 +84,7 @@ def _asking_and_failing(browser: Chromium, demo: Demo, notebook: str) -> Iterato
     yield "error-cancelled"
 
 
-def _signing_out(browser: Chromium, demo: Demo, notebook: str) -> Iterator[str]:
+def _signing_out(browser: Browser, demo: Demo, notebook: str) -> Iterator[str]:
     browser.open(notebook)
     browser.press("Sign out")
     browser.wait("The provider", lambda: browser.url.startswith(demo.issuer))
@@ -110,7 +109,7 @@ def _signing_out(browser: Chromium, demo: Demo, notebook: str) -> Iterator[str]:
     yield "session-ended"
 
 
-def test_every_page_narrow_and_wide_light_and_dark(browser: Chromium, demo: Demo, notebook: str, tea: str) -> None:
+def test_every_page_narrow_and_wide_light_and_dark(browser: Browser, demo: Demo, notebook: str, tea: str) -> None:
     seen = []
     for name in pages(browser, demo, notebook, tea):
         looks_right(browser, name)
@@ -118,7 +117,7 @@ def test_every_page_narrow_and_wide_light_and_dark(browser: Chromium, demo: Demo
     assert len(seen) == len(set(seen)) == 17
 
 
-def looks_right(browser: Chromium, name: str) -> None:
+def looks_right(browser: Browser, name: str) -> None:
     """The page that the browser is at: narrow and wide, light and dark."""
     colours = set()
     for width in (NARROW, WIDE):
@@ -133,22 +132,10 @@ def looks_right(browser: Chromium, name: str) -> None:
             assert layout["smallest"] >= TARGET, where
             colours.add((width, layout["page"]))
     assert len(colours) == 4, f"{name} looks the same in the dark: {colours}"
-    assert unnamed(browser) == [], name
+    assert browser.unnamed("button", "link", "checkbox", "textbox") == [], name
 
 
-def unnamed(browser: Chromium) -> list[str]:
-    """What can be operated and has no name for a screen reader."""
-    nodes: list[dict[str, Any]] = browser.cdp("Accessibility.getFullAXTree")["nodes"]
-    operable = {"button", "link", "checkbox", "textbox"}
-    return [
-        node["role"]["value"]
-        for node in nodes
-        if not node["ignored"] and node["role"]["value"] in operable and not node.get("name", {}).get("value")
-    ]
-
-
-def picture(browser: Chromium, name: str) -> None:
+def picture(browser: Browser, name: str) -> None:
     if folder := os.environ.get("TEST_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        taken = browser.cdp("Page.captureScreenshot", captureBeyondViewport=True)["data"]
-        (Path(folder) / f"{name}.png").write_bytes(b64decode(taken))
+        (Path(folder) / f"{name}-{browser.calls_itself.lower()}.png").write_bytes(browser.picture())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from examples.demo_clock import move
 from examples.demo_servers import Demo
-from tests.browser.chromium import Chromium, nothing_went_wrong
+from tests.browser.browser import Browser, nothing_went_wrong
+from tests.browser.demos import on_free_ports, pass_time
 
 EVERY = 300
 
@@ -17,19 +16,12 @@ EVERY = 300
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo, whose apps ask every five minutes: the notebook by the browser, the tea counter by refresh token."""
-    probes = {name: socket.create_server(("127.0.0.1", 0)) for name in ("IDP_PORT", "STARLETTE_PORT", "FLASK_PORT")}
-    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
-    for probe in probes.values():
-        probe.close()
-    demo = Demo(tmp_path_factory.mktemp("asking"), "127.0.0.1", ports, back_channel=False)
-    for app in (demo.starlette, demo.flask):
-        app.environment["KMSI_REVALIDATE_EVERY"] = str(EVERY)
-    demo.flask.environment["KMSI_SCOPE"] = "openid profile email offline_access"
-    try:
+    with on_free_ports(tmp_path_factory.mktemp("asking")) as demo:
+        for app in (demo.starlette, demo.flask):
+            app.environment["KMSI_REVALIDATE_EVERY"] = str(EVERY)
+        demo.flask.environment["KMSI_SCOPE"] = "openid profile email offline_access"
         demo.start()
         yield demo
-    finally:
-        demo.stop()
 
 
 def at_provider(demo: Demo, event: str) -> None:
@@ -37,16 +29,16 @@ def at_provider(demo: Demo, event: str) -> None:
     assert httpx.post(f"{demo.issuer}/users", data=form, headers=here).status_code == 303
 
 
-def asked(browser: Chromium, demo: Demo) -> list[str]:
+def asked(browser: Browser, demo: Demo) -> list[str]:
     """What the browser asked at the provider's authorization endpoint."""
     return [fetched.url for fetched in browser.fetched if fetched.url.startswith(f"{demo.issuer}/authorize")]
 
 
-def test_a_session_that_stands_goes_on_and_one_that_does_not_ends(browser: Chromium, asking: Demo) -> None:
+def test_a_session_that_stands_goes_on_and_one_that_does_not_ends(browser: Browser, asking: Demo) -> None:
     demo = asking
     notebook, tea = f"{demo.starlette_url}/", f"{demo.flask_url}/"
     browser.sign_in(notebook, "Notebook")
-    browser.element("#note").send_keys("Buy milk")
+    browser.write("#note", "Buy milk")
     browser.press("Keep it")
     browser.is_at(notebook, "Notebook")
     browser.open(tea)
@@ -55,23 +47,23 @@ def test_a_session_that_stands_goes_on_and_one_that_does_not_ends(browser: Chrom
     browser.is_at(tea, "Tea counter")
     held = browser.cookies()
 
-    move(demo.clock, EVERY)
+    pass_time(browser, demo, EVERY)
     before = len(asked(browser, demo))
     browser.open(notebook)
     browser.is_at(notebook, "Notebook")
     (silent,) = asked(browser, demo)[before:]
     assert "prompt=none" in silent
-    assert browser.js("return document.querySelector('#note').value") == "Buy milk"
+    assert browser.value_of("#note") == "Buy milk"
     browser.open(tea)
     browser.is_at(tea, "Tea counter")
     assert len(asked(browser, demo)) == before + 1  # this one's app has asked by itself
     for port in (demo.starlette.port, demo.flask.port):
-        assert browser.cookies()[f"kmsi-{port}"]["value"] == held[f"kmsi-{port}"]["value"]
+        assert browser.cookies()[f"kmsi-{port}"].value == held[f"kmsi-{port}"].value
 
     at_provider(demo, "disable")
     browser.open(notebook)
     browser.is_at(notebook, "Notebook")
-    move(demo.clock, EVERY)
+    pass_time(browser, demo, EVERY)
     browser.open(tea)
     browser.sees("Your session was ended")
     browser.open(notebook)

@@ -1,6 +1,6 @@
 """Where a person is signed in, in real browsers: seen from one of them, signed out in another.
 
-Nobody else in these tests is Carl or Eve, so no session of theirs is left from elsewhere.
+Nobody else in these tests is Carl, so no session of his is left from elsewhere.
 """
 
 from __future__ import annotations
@@ -9,39 +9,40 @@ import time
 from collections.abc import Callable
 
 from examples.demo_servers import Demo
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from tests.browser.chromium import Chromium, nothing_went_wrong
+from tests.browser.browser import Browser, nothing_went_wrong
+from tests.browser.kinds import played_in
 
-Install = Callable[..., Chromium]
+Install = Callable[..., Browser]
 SESSIONS = "Where you’re signed in"
 
 
-def rows(browser: Chromium) -> list[str]:
+def rows(browser: Browser) -> list[str]:
     """The sessions' names, as they are read."""
-    return [item.text.replace("\n", " ") for item in browser.driver.find_elements(By.CSS_SELECTOR, ".sessions h2")]
+    return browser.texts_of(".sessions h2")
 
 
 def test_a_person_signs_out_another_browser_and_there_it_is_told(
-    browser: Chromium, install: Install, demo: Demo, notebook: str
+    browser: Browser, install: Install, demo: Demo, notebook: str
 ) -> None:
     """By keyboard alone."""
+    agent = f"{browser.calls_itself} on Linux"
     lost = install("lost")
     lost.sign_in(notebook, "Notebook", user="carl", answer="")
     browser.sign_in(notebook, "Notebook", user="carl", answer="")
     browser.press(SESSIONS)
     browser.sees(SESSIONS)
-    assert rows(browser) == ["Chrome on Linux This browser", "Chrome on Linux"]
+    assert rows(browser) == [f"{agent} This browser", agent]
     assert "127.0.0.1" in browser.text
-    names = [item.get_property("textContent") for item in browser.driver.find_elements(By.CSS_SELECTOR, "li button")]
-    assert all(str(name).startswith("Sign out Chrome on Linux, signed in 20") for name in names)
+    names = browser.texts_of("li button")
+    assert all(name.startswith(f"Sign out {agent}, signed in 20") for name in names)
     for _ in range(2):
         browser.keys(Keys.TAB)
     with browser.leaving():
         browser.keys(Keys.ENTER)
     browser.wait("What was done", lambda: "One session was signed out." in browser.text)
     revoked = int(time.time())
-    assert rows(browser) == ["Chrome on Linux This browser"]
+    assert rows(browser) == [f"{agent} This browser"]
     assert "in this browser only" in browser.text
 
     lost.open(notebook)
@@ -54,11 +55,15 @@ def test_a_person_signs_out_another_browser_and_there_it_is_told(
     lost.sees("Sign in")  # at the provider, which still knows the person, and asks all the same
     lost.click("button[value=carl]")
     lost.is_at(notebook, "Notebook")
+    for each in (lost, browser):
+        each.open(notebook)
+        each.sign_out(notebook)
     nothing_went_wrong(lost, demo.issuer)
 
 
+@played_in("chromium-blocked")
 def test_all_others_are_signed_out_and_this_one_too_if_one_likes(
-    browser: Chromium, install: Install, notebook: str
+    browser: Browser, install: Install, notebook: str
 ) -> None:
     other = install("other")
     other.sign_in(notebook, "Notebook", user="eve", answer="No")
@@ -71,5 +76,5 @@ def test_all_others_are_signed_out_and_this_one_too_if_one_likes(
     other.open(notebook)
     other.sees("Your session was ended")
     with browser.leaving():
-        browser.element(".sessions button").click()
+        browser.click_on(browser.element(".sessions button"))
     browser.sees("You are signed out")

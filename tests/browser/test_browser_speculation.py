@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.browser.chromium import Chromium
+from tests.browser.browser import Browser
+from tests.browser.kinds import played_in
 
 PREFETCH = """
 const link = document.createElement("link"); link.rel = "prefetch"; link.href = arguments[0]; document.head.append(link)
@@ -15,8 +16,9 @@ document.head.append(rules)
 """
 
 
+@played_in("chromium-blocked")  # Firefox has no speculation rules, and prefetches for pages of the same site only
 @pytest.mark.parametrize("way", ["link", "prefetch", "prerender"])
-def test_a_speculative_fetch_starts_no_sign_in(browser: Chromium, notebook: str, way: str) -> None:
+def test_a_speculative_fetch_starts_no_sign_in(browser: Browser, notebook: str, way: str) -> None:
     target = f"{notebook}?page={way}"
     browser.open(f"{notebook}about")
     browser.sees("Notebook")
