@@ -37,7 +37,7 @@ def protected(headers: Any) -> list[tuple[bytes, bytes]]:
     html = said = False
     for name, value in headers:
         if name == b"content-type":
-            html = value[:9].lower() == b"text/html"
+            html = value.startswith(b"text/html") or value[:9].lower() == b"text/html"
         elif name == b"cache-control":
             said = True
     return [*headers, *(_VARY if said else _VARY_NO_STORE if html else _VARY_PRIVATE)]
