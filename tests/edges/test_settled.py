@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import sys
@@ -20,7 +21,7 @@ from kmsi_middleware.edges import settled as module
 from kmsi_middleware.edges.settled import Settled, SettledSessions
 from kmsi_middleware.edges.stores import MemoryStore, SQLiteStore
 from kmsi_middleware.rules.seals import encode
-from kmsi_middleware.vocabulary.effects import SessionStore
+from kmsi_middleware.vocabulary.effects import SessionStore, slot_of
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
 from kmsi_middleware.vocabulary.session import Session, Tombstone
 
@@ -32,6 +33,10 @@ CLAIMS = {"sub": "alice", "groups": ["readers"], "address": {"city": "Bern", "li
 
 def token_of(name: object) -> str:
     return encode(sha256(repr(name).encode()).digest())
+
+
+def header_of(name: object) -> bytes:
+    return b"a=b; " + NEEDLE + token_of(name).encode()
 
 
 def session_of(name: object, **more: Any) -> Session:
@@ -55,16 +60,15 @@ class Process:
 
     def __init__(self, store: SessionStore) -> None:
         self.store = store
-        self.sessions = SettledSessions(store, lambda: NOW, "sub")
+        self.sessions = SettledSessions(store, lambda: NOW, "sub", NEEDLE)
 
     def peek(self, name: object) -> Settled | None:
-        cookies = b"a=b; " + NEEDLE + token_of(name).encode()
-        return self.sessions.peek(cookies, cookies.rfind(NEEDLE), len(NEEDLE))
+        return self.sessions.peek(header_of(name), NEEDLE)
 
     def load(self, name: object) -> Settled | None:
         """The slow way. Answer: what it put at hand, if there is a session."""
         key = session_of(name).key
-        stamp = self.sessions.stamp(key)
+        stamp = self.sessions.note(key)
         loaded = self.store.load(key, NOW)
         return self.sessions.settle(loaded, UNTIL, stamp) if isinstance(loaded, Session) else None
 
@@ -218,7 +222,7 @@ def test_what_was_revoked_between_stamp_and_settle_is_not_kept() -> None:
     store.create(session_of("s"), NOW)
     process = Process(store)
     key = session_of("s").key
-    stamp = process.sessions.stamp(key)
+    stamp = process.sessions.note(key)
     loaded = store.load(key, NOW)
     assert isinstance(loaded, Session)
     assert store.end(key, "revoked", NOW)
@@ -255,8 +259,10 @@ class Asking(Process):
     store: Telling
 
     def peek(self, name: object) -> Settled | None:
-        cookies = b"a=b; " + NEEDLE + token_of(name).encode()
-        return self.sessions.ask(cookies, cookies.rfind(NEEDLE), len(NEEDLE))
+        settled = self.sessions.at_hand(header_of(name), NEEDLE)
+        if settled is None or self.sessions.holds(settled):
+            return settled
+        return self.sessions.ask(settled)
 
 
 @pytest.fixture
@@ -323,6 +329,74 @@ def test_what_was_granted_to_an_older_version_is_not_to_a_newer(asking: Asking) 
     assert first.granted.keys() == {"here"}
 
 
+class Elsewhere(Telling):
+    """A store that has a way of its own under asyncio, and may vouch for its counters when it is asked."""
+
+    vouches = True
+
+    @property
+    def asynchronous(self) -> Awaited:  # type: ignore[override]
+        return Awaited(self)
+
+
+class Awaited:
+    def __init__(self, store: Elsewhere) -> None:
+        self.store = store
+
+    def noted_counters(self) -> Sequence[int] | None:
+        return MemoryStore.counters(self.store)
+
+    async def counters(self) -> Sequence[int] | None:
+        return self.noted_counters() if self.store.vouches else None
+
+    async def version(self, key: bytes) -> int | None:
+        return self.store.version(key)
+
+
+@pytest.fixture
+def elsewhere() -> Asking:
+    store = Elsewhere()
+    store.create(session_of("s"), NOW)
+    process = Asking(store)
+    assert [process.request("s"), process.request("s")] == ["loaded", "at hand"]
+    store.asked = 0
+    return process
+
+
+def passes(process: Asking) -> bool:
+    settled = process.sessions.at_hand(header_of("s"), NEEDLE)
+    assert settled is not None
+    return asyncio.run(process.sessions.ask_async(settled)) is settled
+
+
+def test_counters_that_were_asked_vouch(elsewhere: Asking) -> None:
+    assert passes(elsewhere)
+    assert elsewhere.store.asked == 0
+    elsewhere.store.end(session_of("s").key, "revoked", NOW)
+    assert not passes(elsewhere)
+
+
+def test_where_a_counter_has_moved_the_version_is_asked_for_once(elsewhere: Asking) -> None:
+    elsewhere.store._counters[slot_of(session_of("s").key)] += 2  # another session of the slot
+    assert passes(elsewhere)
+    assert passes(elsewhere)
+    assert elsewhere.store.asked == 1
+    elsewhere.store.save(session_of("s", version=2), NOW)
+    assert not passes(elsewhere)
+
+
+def test_where_the_counters_can_not_tell_the_version_is_asked_for_every_time(elsewhere: Asking) -> None:
+    assert isinstance(elsewhere.store, Elsewhere)
+    elsewhere.store.vouches = False
+    assert [passes(elsewhere) for _ in range(3)] == [True] * 3
+    assert elsewhere.store.asked == 3
+    elsewhere.store.fails = True
+    assert not passes(elsewhere)
+    elsewhere.store.fails = False
+    elsewhere.store.end(session_of("s").key, "revoked", NOW)
+    assert not passes(elsewhere)
+
+
 # How many ----------------------------------------------------------------------------------------------------
 
 MOST = 8
@@ -367,6 +441,84 @@ def test_many_threads_at_once_break_nothing(small: Process) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert small.at_hand() == MOST
+
+
+# Cookie headers that are remembered ----------------------------------------------------------------------------
+
+HEADERS = [header_of("s"), header_of("s") + b"; theme=dark", NEEDLE + token_of("s").encode()]
+
+
+@pytest.mark.parametrize("name", [NEEDLE, b"", b"kmsi-8001="], ids=["of that name", "no fixed name", "of another"])
+def test_a_header_leads_where_its_cookie_does_the_first_time_and_every_other(name: bytes) -> None:
+    store = MemoryStore()
+    for person in ("s", "other"):
+        store.create(session_of(person), NOW)
+    process = Process(store)
+    process.sessions = SettledSessions(store, lambda: NOW, "sub", name)
+    for person in ("s", "other"):
+        process.load(person)
+    led = [process.sessions.peek(header, NEEDLE) for header in HEADERS * 3]
+    assert {settled.session.key for settled in led if settled} == {session_of("s").key}
+    assert all(led)
+    other = process.peek("other")
+    assert other is not None
+    assert other.session.key == session_of("other").key
+    assert all(process.sessions.peek(header, b"kmsi-8001=") is None for header in HEADERS) or name == NEEDLE
+    assert len(process.sessions._by_header) == (2 if name == NEEDLE else 0)
+
+
+def test_a_session_is_remembered_by_one_header_and_by_none_that_is_long(small: Process) -> None:
+    by_header = small.sessions._by_header
+    small.load(0)
+    for number in range(50):
+        assert small.sessions.peek(header_of(0) + b"; visits=%d" % number, NEEDLE) is not None
+    assert list(by_header) == [header_of(0) + b"; visits=49"]
+    assert small.sessions.peek(header_of(0) + b"; long=" + b"x" * module.LONGEST_REMEMBERED, NEEDLE) is not None
+    assert list(by_header) == [header_of(0) + b"; visits=49"]
+    for number in range(1, MOST + 3):
+        small.request(number)
+        small.request(number)
+    assert len(by_header) == MOST
+
+
+def test_a_header_does_not_lead_to_what_was_replaced(small: Process) -> None:
+    first = small.load(0)
+    assert small.peek(0) is first
+    small.store.save(session_of(0, version=2, data=b'{"new":1}'), NOW)
+    assert small.peek(0) is None
+    second = small.load(0)
+    assert small.peek(0) is second
+    assert second is not first
+
+
+def test_nor_to_what_is_being_replaced(small: Process) -> None:
+    """Another thread settles it anew, just as the header is about to be remembered."""
+    small.load(0)
+
+    class Meanwhile:
+        def __init__(self) -> None:
+            self.lock = small.sessions._lock
+
+        def __enter__(self) -> None:
+            small.sessions._lock = self.lock
+            small.store.save(session_of(0, version=2), NOW)
+            small.load(0)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    small.sessions._lock = Meanwhile()  # type: ignore[assignment]
+    assert small.peek(0) is None
+    assert small.sessions._by_header == {}
+    assert small.request(0) == "at hand"
+
+
+def test_text_is_remembered_as_bytes_are(small: Process) -> None:
+    """WSGI has headers in text."""
+    small.load(0)
+    text = header_of(0).decode()
+    assert small.sessions.peek(text, NEEDLE) is small.sessions.peek(text, NEEDLE) is not None
+    assert list(small.sessions._by_header) == [text]
 
 
 # What the app is shown ---------------------------------------------------------------------------------------

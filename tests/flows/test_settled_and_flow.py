@@ -46,19 +46,20 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.settled = SettledSessions(world.store, lambda: world.now, "sub")
+        self.settled = SettledSessions(world.store, lambda: world.now, "sub", NEEDLE)
 
     def peek(self, request: Request) -> Settled | None:
-        cookies = request.header("cookie").encode()
-        at = cookies.rfind(NEEDLE)
-        look = self.settled.ask if self.settled.asks else self.settled.peek
-        return look(cookies, at, len(NEEDLE)) if at >= 0 else None
+        cookies, sessions = request.header("cookie").encode(), self.settled
+        if not sessions.asks:
+            return sessions.peek(cookies, NEEDLE)
+        settled = sessions.at_hand(cookies, NEEDLE)
+        return settled if settled is None or sessions.holds(settled) else sessions.ask(settled)
 
     def run(self, request: Request) -> tuple[int | None, Outcome]:
         """The flow, with the counter read before it."""
         parts = [part.partition("=") for part in request.header("cookie").split("; ")]
         tokens = [value for name, _, value in parts if name == COOKIE]
-        stamp = self.settled.stamp(key_of(tokens[-1])) if tokens else None
+        stamp = self.settled.note(key_of(tokens[-1])) if tokens else None
         return stamp, self.world.answer(request)
 
     def settle(self, stamp: int | None, outcome: Outcome) -> None:

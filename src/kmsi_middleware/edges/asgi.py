@@ -76,14 +76,14 @@ class ASGIShell:
         self._idp = idp
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
-        self._settled = SettledSessions(services.store, clock, settings.user_claim)
+        # With base_url the cookie's name is always the same; without, it has the server's port in it.
+        self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
+        self._settled = SettledSessions(services.store, clock, settings.user_claim, self._needle)
         self._asks = services.store.reads_versions
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=False)
         self._watch = services.watch
         self._connections = Connections(LiveSessions(deployment, services, self._settled, clock))
         self._prefix = deployment.prefix
-        # With base_url the cookie's name is always the same; without, it has the server's port in it.
-        self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -97,15 +97,17 @@ class ASGIShell:
                 for name, value in reversed(scope["headers"]):
                     if name == b"cookie":
                         needle = self._needle or self._needle_of(scope)
-                        at = value.rfind(needle)
-                        if at < 0:
-                            continue  # HTTP/2 may send each cookie in a header of its own
-                        if self._asks:
-                            settled = await self._settled.ask_async(value, at, len(needle))
+                        if not self._asks:
+                            settled = self._settled.peek(value, needle)
                         else:
-                            settled = self._settled.peek(value, at, len(needle))
-                        if settled is not None and (self._watch is None or self._vouches(settled, scope, path)):
-                            exchange = _Exchange(self, scope, receive, send, settled)
+                            settled = self._settled.at_hand(value, needle)
+                            if settled is not None and not self._settled.holds(settled):
+                                settled = await self._settled.ask_async(settled)
+                        if settled is not None:
+                            if self._watch is None or self._vouches(settled, scope, path):
+                                exchange = _exchange(self, scope, receive, send, settled)
+                        elif needle not in value:
+                            continue  # HTTP/2 may send each cookie in a header of its own
                         break
             exchange = exchange or await self._http(scope, receive, send, path)
             if exchange is not None:
@@ -214,7 +216,7 @@ class ASGIShell:
         request = self._request(scope, site, body)
         now = self._clock()
         stamp_key = first_key(request)
-        stamp = self._settled.stamp(stamp_key) if stamp_key else None
+        stamp = self._settled.note(stamp_key) if stamp_key else None
         generation = self._watch.generation(now) if self._watch is not None else 0
         outcome = await self._services.run_async(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):
@@ -227,7 +229,7 @@ class ASGIShell:
         inputs = self._watch.of_scope(scope, path, session, outcome.judged_risk) if self._watch is not None else None
         stamp = stamp if session.key == stamp_key else None
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
-        return _Exchange(self, scope, receive, send, settled, outcome.set_cookies)
+        return _exchange(self, scope, receive, send, settled, outcome.set_cookies)
 
     async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
         kept = AppData()
@@ -281,7 +283,7 @@ class ASGIShell:
             self._show_nobody(scope, AppData())
             return await self._app(scope, receive, send)
         settled = self._settled.settle(outcome.session, 0, None)
-        _Exchange(self, scope, receive, send, settled)  # shows the app its session
+        _exchange(self, scope, receive, send, settled)  # shows the app its session
         data: AppData = scope["session"]
         connection = WebSocket(receive, send)
         self._connections.add(connection, self._connections.sessions.follow(settled, lambda: request))
@@ -327,31 +329,15 @@ class _Exchange:
     ``receive`` and ``send`` are the app's."""
 
     __slots__ = ("_cookies", "_data", "_has_begun", "_receive", "_scope", "_send", "_settled", "_shell", "_stream")
-
-    def __init__(
-        self,
-        shell: ASGIShell,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        settled: Settled,
-        cookies: tuple[str, ...] = (),
-    ) -> None:
-        self._shell = shell
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._settled = settled
-        self._cookies = cookies
-        self._has_begun = False
-        self._stream: Stream | None = None
-        scope["kmsi"] = settled.session
-        scope["user"] = settled.user
-        scope["auth"] = SIGNED_IN
-        scope["session"] = self._data = data = settled.new_data()
-        scope[TOKENS] = shell._tokens, data
-        if shell._watch is not None:
-            scope["kmsi.require"] = partial(shell._require, scope, data)
+    _shell: ASGIShell
+    _scope: Scope
+    _receive: Receive
+    _send: Send
+    _settled: Settled
+    _cookies: tuple[str, ...]
+    _data: AppData
+    _has_begun: bool
+    _stream: Stream | None
 
     # Not coroutine functions: what they return is awaited all the same, and one frame is saved.
 
@@ -413,3 +399,26 @@ class _Exchange:
     def _drop(self) -> None:
         """A reply of ours takes the place of the app's: what it still sends goes nowhere."""
         self._send, self._stream, self._data.discarded = drop, None, True
+
+
+def _exchange(
+    shell: ASGIShell, scope: Scope, receive: Receive, send: Send, settled: Settled, cookies: tuple[str, ...] = ()
+) -> _Exchange:
+    """Begin one. Not its ``__init__``: Python calls that by a way that costs more than all of this."""
+    it = _Exchange()
+    it._shell = shell
+    it._scope = scope
+    it._receive = receive
+    it._send = send
+    it._settled = settled
+    it._cookies = cookies
+    it._has_begun = False
+    it._stream = None
+    scope["kmsi"] = settled.session
+    scope["user"] = settled.user
+    scope["auth"] = SIGNED_IN
+    scope["session"] = it._data = data = settled.new_data()
+    scope[TOKENS] = shell._tokens, data
+    if shell._watch is not None:
+        scope["kmsi.require"] = partial(shell._require, scope, data)
+    return it

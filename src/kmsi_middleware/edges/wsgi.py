@@ -66,23 +66,28 @@ class WSGIShell:
         self._idp = idp
         self._where = Where(settings)
         self._clients = Clients(settings.trusted_proxies)
-        self._settled = SettledSessions(services.store, clock, settings.user_claim)
-        self._look = self._settled.ask if self._settled.asks else self._settled.peek
+        # With base_url the cookie's name is always the same; without, it has the server's port in it.
+        self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
+        self._settled = SettledSessions(services.store, clock, settings.user_claim, self._needle)
+        self._asks = services.store.reads_versions
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=True)
         self._watch = services.watch
         self._live = LiveSessions(deployment, services, self._settled, clock)
         self._judges_requests = self._watch is not None or settings.revalidate_every > 0
         self._prefix = deployment.prefix
-        # With base_url the cookie's name is always the same; without, it has the server's port in it.
-        self._needle = f"{self._where.cookie_name(None)}=" if settings.base_url else ""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # A preflight is anonymous, whatever comes with it.
         if not environ.get("PATH_INFO", "").startswith(self._prefix) and environ["REQUEST_METHOD"] != "OPTIONS":
             cookies = environ.get("HTTP_COOKIE")
-            needle = self._needle or self._needle_of(environ)
-            if cookies is not None and (at := cookies.rfind(needle)) >= 0:
-                settled = self._look(cookies.encode("latin-1"), at, len(needle))
+            if cookies is not None:
+                needle = self._needle or self._needle_of(environ)
+                if not self._asks:
+                    settled = self._settled.peek(cookies, needle)
+                else:
+                    settled = self._settled.at_hand(cookies, needle)
+                    if settled is not None and not self._settled.holds(settled):
+                        settled = self._settled.ask(settled)
                 if settled is not None and (self._watch is None or self._vouches(settled, environ)):
                     return self._forward(environ, start_response, settled)
         return self._answer(environ, start_response)
@@ -98,8 +103,8 @@ class WSGIShell:
         inputs = self._watch.of_environ(environ, _text(environ.get("PATH_INFO", "")) or "/", settled.session)
         return now < settled.granted.get(inputs, 0)
 
-    def _needle_of(self, environ: Environ) -> str:
-        return f"{self._where.cookie_name(_port(environ))}="
+    def _needle_of(self, environ: Environ) -> bytes:
+        return f"{self._where.cookie_name(_port(environ))}=".encode()
 
     def _forward(
         self, environ: Environ, start_response: StartResponse, settled: Settled, cookies: tuple[str, ...] = ()
@@ -255,7 +260,7 @@ class WSGIShell:
         request = self._request(environ, site, body)
         now = self._clock()
         key = first_key(request)
-        stamp = self._settled.stamp(key) if key else None
+        stamp = self._settled.note(key) if key else None
         generation = self._watch.generation(now) if self._watch is not None else 0
         outcome = self._services.run(dispatch.answer(self._deployment, request, now), now)
         if isinstance(outcome, Reply):

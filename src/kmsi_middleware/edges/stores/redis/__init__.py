@@ -4,6 +4,8 @@
 :mod:`.operations`  what each operation asks of it, written once
 :mod:`.client`      asking with threads, by redis-py
 :mod:`.pipes`       asking under asyncio
+:mod:`.counts`      what is heard of sessions that change
+:mod:`.listener`    asking once for all requests that wait
 :mod:`.lease`       answering from memory, within ``revocation_lag``
 """
 
@@ -20,6 +22,7 @@ from ...forks import renew_after_fork
 from ...play import play, play_async
 from .address import Address, read
 from .client import Client
+from .counts import Counts
 from .lease import Lease
 from .operations import Command, Operations, Servers, Work
 from .pipes import Pipes
@@ -46,10 +49,14 @@ class RedisStore:
         self.address = address
         self.operations = Operations(address.prefix)
         self._client = Client(address)
-        self._lease: Lease | None = None
-        if revocation_lag:
-            self._lease = Lease(self._client, self.operations.sessions, revocation_lag / 1_000)
-        self._asynchronous = AsyncRedisStore(self._client, self.operations, self._lease)
+        self._counts = Counts(self.operations.sessions)
+        self._lease = Lease(self._client, self._counts, revocation_lag / 1_000) if revocation_lag else None
+        self._asynchronous = AsyncRedisStore(self._client, self.operations, self._counts)
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """See :mod:`kmsi_middleware.edges.forks`."""
+        self._counts.renew()
 
     @property
     def asynchronous(self) -> AsyncRedisStore:
@@ -62,19 +69,19 @@ class RedisStore:
         return self._play(self.operations.load(key, now))
 
     def create(self, session: Session, now: float) -> None:
-        with _moving(self._lease, session.key):
+        with _moving(self._counts, session.key):
             self._play(self.operations.create(session, now))
 
     def save(self, session: Session, now: float) -> None:
-        with _moving(self._lease, session.key):
+        with _moving(self._counts, session.key):
             self._play(self.operations.save(session, now))
 
     def end(self, key: bytes, reason: EndReason, now: float) -> bool:
-        with _moving(self._lease, key):
+        with _moving(self._counts, key):
             return self._play(self.operations.end(key, reason, now))
 
     def end_many(self, keys: Sequence[bytes], reason: EndReason, now: float) -> int:
-        with _moving(self._lease, *keys):
+        with _moving(self._counts, *keys):
             return self._play(self.operations.end_many(keys, reason, now))
 
     def find(self, sid: str, issuer: str | None, now: float) -> list[Session]:
@@ -116,22 +123,21 @@ class RedisStore:
 
 
 @contextmanager
-def _moving(lease: Lease | None, *keys: bytes) -> Iterator[None]:
-    """A write of this process's own (:mod:`.lease`, rule 4)."""
+def _moving(counts: Counts, *keys: bytes) -> Iterator[None]:
+    """A write of this process's own (:mod:`.counts`, rule 4)."""
     try:
         yield
     finally:
-        if lease is not None:
-            lease.move(*keys)
+        counts.move(*keys)
 
 
 class AsyncRedisStore:
     """The same under asyncio. Every event loop has connections of its own."""
 
-    def __init__(self, client: Client, operations: Operations, lease: Lease | None = None) -> None:
+    def __init__(self, client: Client, operations: Operations, counts: Counts) -> None:
         self._client = client
         self._operations = operations
-        self._lease = lease
+        self._counts = counts
         self._reset()
         renew_after_fork(self)
 
@@ -148,7 +154,7 @@ class AsyncRedisStore:
         loop = asyncio.get_running_loop()
         pipes = self._by_loop.get(loop)
         if pipes is None:
-            pipes = self._by_loop[loop] = Pipes(self._client, self._operations, self._forget)
+            pipes = self._by_loop[loop] = Pipes(self._client, self._operations, self._counts, self._forget)
         return pipes
 
     def _forget(self, pipes: Pipes) -> None:
@@ -173,19 +179,19 @@ class AsyncRedisStore:
         return await self._play(self._operations.load(key, now))
 
     async def create(self, session: Session, now: float) -> None:
-        with _moving(self._lease, session.key):
+        with _moving(self._counts, session.key):
             await self._play(self._operations.create(session, now))
 
     async def save(self, session: Session, now: float) -> None:
-        with _moving(self._lease, session.key):
+        with _moving(self._counts, session.key):
             await self._play(self._operations.save(session, now))
 
     async def end(self, key: bytes, reason: EndReason, now: float) -> bool:
-        with _moving(self._lease, key):
+        with _moving(self._counts, key):
             return await self._play(self._operations.end(key, reason, now))
 
     async def end_many(self, keys: Sequence[bytes], reason: EndReason, now: float) -> int:
-        with _moving(self._lease, *keys):
+        with _moving(self._counts, *keys):
             return await self._play(self._operations.end_many(keys, reason, now))
 
     async def find(self, sid: str, issuer: str | None, now: float) -> list[Session]:
@@ -211,6 +217,12 @@ class AsyncRedisStore:
 
     async def take_ticket(self, key: bytes, now: float) -> bytes | None:
         return await self._play(self._operations.take_ticket(key, now))
+
+    def counters(self) -> Awaitable[Sequence[int] | None]:
+        return self._pipes().counters()
+
+    def noted_counters(self) -> Sequence[int]:
+        return self._counts.now
 
     def version(self, key: bytes) -> Awaitable[int | None]:
         return self._pipes().version(key)

@@ -1,45 +1,34 @@
 """``revocation_lag``: answering from memory, kept fresh by the server's invalidation messages, bounded by a lease.
 
-A thread of the process holds one connection, on which the server tells of every key of a session that anybody changes
-(``CLIENT TRACKING`` in broadcasting mode). Each message moves the count of the key's slot, as a write does in the other
-stores (``SessionStore.counters``), so the fast path is theirs. The counts vouch only while there is a *lease*:
+A thread of the process holds a connection that listens (:mod:`.counts`), and the counts vouch while there is a *lease*:
 
-1. On that same connection the thread asks the server for its role, again and again. When the answer has been read,
-   the lease lasts until the instant at which the question was *sent*, plus the lag. No answer, no lease.
+1. On that same connection the thread asks, again and again. When the answer has been read, the lease lasts until the
+   instant at which the question was *sent*, plus the lag. No answer, no lease.
 2. **A request that starts later than the lag after a revocation was answered does not pass here.** Let it start at
    *t* and find a lease; then a question was sent at *q* > *t* - lag, and its answer was read. Let the revocation have
-   been answered at *r* < *t* - lag, so *r* < *q*. The server carries out one command at a time, in turns of its loop,
-   and before a turn ends it has put what the turn's commands invalidate into the connections that listen. A question
-   that was sent after a command was answered is read in a later turn. (That is so where other threads of the server
-   write answers, too: connections that listen are its main thread's.) So the message about the revocation was in our
-   connection before the answer to our question; it was read before it, and had moved the count when the lease began.
-3. Any doubt ends the lease at once and moves every count: a connection that is lost or late, a message that can't be
-   read, a server that is no primary any more. Until there is a lease again, the server is asked (strictly).
-4. A write of this process's own moves the count before it is answered; the message about it may come later.
-5. Nothing opens before the first use; a forked child has a thread and a connection of its own.
-
-It takes Redis 6 or Valkey. In a Redis Cluster a slot may move to a server that we don't listen to while a lease lasts,
-so there it is refused.
+   been answered at *r* < *t* - lag, so *r* < *q*. By rule 1 of :mod:`.counts` the revocation was heard, and had moved
+   the count, when the lease began.
+3. Any doubt ends the lease at once: a connection that is lost or late, a message that can't be read, a server that is
+   no primary any more. Until there is a lease again, the server is asked (strictly).
+4. Nothing opens before the first use; a forked child has a thread and a connection of its own.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import socket
 import threading
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import hiredis
 
-from ....vocabulary.effects import SLOTS, slot_of
 from ....vocabulary.errors import StoreUnavailable
 from ...forks import renew_after_fork
 from .client import CONNECT_SECONDS, Client
+from .counts import QUESTION, Counts, Misheard, is_primary
 
 _log = logging.getLogger("kmsi_middleware")
 
@@ -56,10 +45,10 @@ class Lost(Exception):
 class Lease:
     """One process's counts. ``lag`` is in seconds; ``clock`` is monotonic, in seconds of real time."""
 
-    def __init__(self, client: Client, prefix: bytes, lag: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, counts: Counts, lag: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.lag = lag
         self._client = client
-        self._prefix = prefix
+        self._counts = counts
         self._clock = clock
         self._reset()
         renew_after_fork(self)
@@ -69,7 +58,7 @@ class Lease:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         self._connection: socket.socket | None = None
-        self._start_over()
+        self._until = float("-inf")
 
     def renew(self) -> None:
         """See :mod:`kmsi_middleware.edges.forks`."""
@@ -80,16 +69,10 @@ class Lease:
     def counters(self) -> Sequence[int] | None:
         """The counts, while there is a lease. Starts to listen."""
         if self._clock() < self._until:
-            return self._counts
+            return self._counts.now
         if self._thread is None:
             self._start()
         return None
-
-    def move(self, *keys: bytes) -> None:
-        """These sessions have changed, or may have: no count that was noted before vouches for them."""
-        with self._lock:
-            for key in keys:
-                self._counts[slot_of(key)] += 2
 
     def close(self) -> None:
         """Stop listening. The next use begins again."""
@@ -125,21 +108,15 @@ class Lease:
                     self._listen(connection, stopped)
                 finally:
                     _hang_up(connection)
-            except (OSError, Lost, StoreUnavailable, hiredis.HiredisError) as error:
+            except (OSError, Lost, Misheard, StoreUnavailable, hiredis.HiredisError) as error:
                 if stopped.is_set():
                     return
                 if not is_told or self._until > float("-inf"):  # once for each time that it goes wrong
                     is_told = True
                     _log.warning("%s: revocation_lag waits, every request asks: %s", self._client.address.shown, error)
             finally:
-                self._start_over()
+                self._until = float("-inf")
             stopped.wait(AGAIN)
-
-    def _start_over(self) -> None:
-        """Rule 3."""
-        with self._lock:
-            self._until = float("-inf")
-            self._counts = array("Q", [secrets.randbits(62) & ~1]) * SLOTS
 
     def _connected(self) -> socket.socket:
         host, port = self._client.where("")
@@ -152,16 +129,15 @@ class Lease:
     def _listen(self, connection: socket.socket, stopped: threading.Event) -> None:
         reader = hiredis.Reader()
         connection.settimeout(CONNECT_SECONDS)
-        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
-        for command in [*self._client.greeting(), ("HELLO", "3"), tracking]:
+        for command in [*self._client.greeting(), *self._counts.listening]:
             self._send(connection, command)
             self._reply(connection, reader)
+        self._counts.start_over()
         while not stopped.is_set():
             asked_at = self._clock()
-            self._send(connection, ("ROLE",))
+            self._send(connection, QUESTION)
             connection.settimeout(self.lag)
-            role = self._reply(connection, reader)
-            if not isinstance(role, list) or role[:1] != [b"master"]:
+            if not is_primary(self._reply(connection, reader)):
                 raise Lost("the server is no primary any more")
             self._until = asked_at + self.lag
             self._wait(connection, reader, asked_at + self.lag / SHARE)
@@ -175,7 +151,7 @@ class Lease:
             except TimeoutError:
                 return
             while (message := reader.gets()) is not False:
-                self._heard(message)
+                self._counts.hear(message)
 
     def _reply(self, connection: socket.socket, reader: Any) -> Any:
         """The reply to a command; messages that come before it are heard first."""
@@ -185,20 +161,8 @@ class Lease:
                     raise Lost(str(message))
                 if not isinstance(message, hiredis.PushNotification):
                     return message
-                self._heard(message)
+                self._counts.hear(message)
             self._receive(connection, reader)
-
-    def _heard(self, message: Any) -> None:
-        """An invalidation: of some keys, or of all."""
-        if not isinstance(message, hiredis.PushNotification) or message[:1] != [b"invalidate"]:
-            raise Lost("the server says what is not understood")
-        if message[1] is None:
-            raise Lost("the server forgot all sessions")
-        for key in message[1]:
-            try:
-                self.move(bytes.fromhex(key[len(self._prefix) :].decode("ascii")))
-            except (ValueError, IndexError) as error:
-                raise Lost("the server names a key that is none of ours") from error
 
     @staticmethod
     def _send(connection: socket.socket, command: tuple[str | bytes, ...]) -> None:

@@ -39,7 +39,7 @@ class Pipe(asyncio.Protocol):
         self.is_open = False
         self._loop = loop
         self._reader = hiredis.Reader()
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[Any] = deque()  # futures, or what is like one
         self._out: list[bytes] = []
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
@@ -49,16 +49,19 @@ class Pipe(asyncio.Protocol):
     def ask(self, packed: bytes) -> asyncio.Future[Any]:
         """Send a packed command. Its reply is what the server said, an error too (``hiredis.ReplyError``)."""
         answer = self._loop.create_future()
-        if not self.is_open:
+        if self.is_open:
+            self._put(packed, answer)
+        else:
             answer.set_exception(self._reason)
-            return answer
+        return answer
+
+    def _put(self, packed: bytes, answer: Any) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
             if not self._waiting:
                 self._heard = self._loop.time()
         self._out.append(packed)
         self._waiting.append(answer)
-        return answer
 
     def close(self) -> None:
         """Close it, at once."""
@@ -94,15 +97,18 @@ class Pipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
-        waiting, reader = self._waiting, self._reader
+        reader = self._reader
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not False:
-                answer = waiting.popleft()
-                if not answer.done():  # its request may have been cancelled
-                    answer.set_result(reply)
+                self._take(reply)
         except (hiredis.HiredisError, IndexError):
             self._give_up(Late("the server does not speak Redis's protocol"))
+
+    def _take(self, reply: Any) -> None:
+        answer = self._waiting.popleft()
+        if not answer.done():  # its request may have been cancelled
+            answer.set_result(reply)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.is_open = False

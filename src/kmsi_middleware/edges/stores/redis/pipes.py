@@ -8,27 +8,38 @@ cluster's server redirects.
 1. A connection that broke is made once more, and what was not answered is sent again: every command may be sent
    twice (:mod:`.scripts`). A server that does not answer in time is not asked again.
 2. A question is sent after the request for it came in, and answered by what holds at the server after that. So what
-   it says is not older than the request, which is what strict revocation needs.
+   it says is not older than the request, which is what strict revocation needs. All requests of one turn of the event
+   loop share one (:mod:`.listener`), where the server lets us listen.
 3. A connection lives no longer than its event loop, and none is used by a forked child.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 import hiredis
 
+from ....vocabulary.errors import StoreUnavailable
 from .client import CONNECT_SECONDS, ERRORS, Client, in_full
+from .cluster import Arguments
+from .counts import Counts
+from .listener import Answer, Listener
 from .operations import Command, Operations, Servers
 from .pipe import Late, Lost, Pipe, packed
 from .values import version_of
 
+P = TypeVar("P", bound=Pipe)
+_log = logging.getLogger("kmsi_middleware")
+
+AGAIN = 5.0
+"""Seconds between two attempts to listen. While nobody does, every session is asked for by itself."""
 _ASK_VERSION = b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b"
 _VERSION_RANGE = b"\r\n$1\r\n0\r\n$2\r\n10\r\n"
 
@@ -36,13 +47,19 @@ _VERSION_RANGE = b"\r\n$1\r\n0\r\n$2\r\n10\r\n"
 class Pipes:
     """All connections of one event loop. To be made in it."""
 
-    def __init__(self, client: Client, operations: Operations, forget: Callable[[Pipes], object]) -> None:
+    def __init__(
+        self, client: Client, operations: Operations, counts: Counts, forget: Callable[[Pipes], object]
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._client = client
         self._operations = operations
         self._is_cluster = client.address.kind == "cluster"
         self._pipes: dict[str, Pipe] = {}
         self._making: dict[str, asyncio.Task[Pipe]] = {}
+        self._counts = counts
+        self._listener: Listener | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._listen_at = 0.0
         begin = operations.sessions
         self._version_question = _ASK_VERSION % (len(begin) + 64, begin)
         self._forget = forget
@@ -58,12 +75,26 @@ class Pipes:
     def close(self) -> None:
         """Close all connections; in the loop."""
         self._forget(self)
-        for pipe in self._pipes.values():
-            pipe.close()
+        if self._listening is not None:
+            self._listening.cancel()
+        for pipe in [*self._pipes.values(), self._listener]:
+            if pipe is not None:
+                pipe.close()
         self._pipes.clear()
 
+    def counters(self) -> Awaitable[Sequence[int] | None]:
+        """As ``AsyncSessionStore.counters``: on the way of nearly every request."""
+        listener = self._listener
+        if listener is not None and listener.is_open:
+            return listener.counters()
+        if self._listening is None and not self._is_cluster and self.loop.time() >= self._listen_at:
+            self._listening = self.loop.create_task(self._listen())
+        answer: Answer = self.loop.create_future()
+        answer.set_result(None)
+        return answer
+
     async def version(self, key: bytes) -> int | None:
-        """As ``SessionStore.version``: on the way of nearly every request."""
+        """As ``SessionStore.version``: on the way of nearly every request while nobody listens."""
         pipe = self._pipes.get("")
         if pipe is not None and pipe.is_open:
             try:
@@ -176,6 +207,24 @@ class Pipes:
             self._pipes[server] = making.result()
 
     async def _connect(self, server: str) -> Pipe:
+        return await self._open(server, Pipe(self.loop), self._client.greeting())
+
+    async def _listen(self) -> None:
+        """Begin to listen."""
+        client, counts = self._client, self._counts
+        self._listen_at = self.loop.time() + AGAIN
+        listener = Listener(self.loop, counts, client)
+        try:
+            await self._open("", listener, [*client.greeting(), *counts.listening])
+        except (Lost, Late, StoreUnavailable, OSError, TimeoutError) as error:
+            _log.info("%s: every session is asked for by itself: %s", client.address.shown, error)
+        else:
+            counts.start_over()
+            self._listener = listener
+        finally:
+            self._listening = None
+
+    async def _open(self, server: str, pipe: P, greeting: Sequence[Arguments]) -> P:
         if self._life is None:
             self._life = self._live()
             await anext(self._life)
@@ -184,13 +233,13 @@ class Pipes:
         if client.address.tls is not None:
             context = await anyio.to_thread.run_sync(client.tls_context)  # reads files
         async with asyncio.timeout(CONNECT_SECONDS):
-            transport, pipe = await self.loop.create_connection(
-                partial(Pipe, self.loop), host, port, ssl=context, server_hostname=host if context else None
+            transport, _ = await self.loop.create_connection(
+                lambda: pipe, host, port, ssl=context, server_hostname=host if context else None
             )
             with suppress(OSError):
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             try:
-                for reply in [await pipe.ask(packed(each)) for each in client.greeting()]:
+                for reply in [await pipe.ask(packed(each)) for each in greeting]:
                     if isinstance(reply, Exception):
                         raise client.unavailable(reply)
             except BaseException:

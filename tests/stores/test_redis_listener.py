@@ -1,0 +1,367 @@
+"""Asking once for all requests that wait, under asyncio: strict, whoever changed a session, and whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from tests.redis_support import RedisServer
+from tests.stores.store_actors import NOW, key_of, session
+
+from kmsi_middleware.edges.stores import open_store
+from kmsi_middleware.edges.stores.redis import AsyncRedisStore, RedisStore, pipe, pipes
+from kmsi_middleware.edges.stores.redis.listener import Listener
+from kmsi_middleware.vocabulary.effects import slot_of
+from kmsi_middleware.vocabulary.errors import StoreUnavailable
+from kmsi_middleware.vocabulary.session import Session
+
+KEY = key_of("ada")
+PATIENCE = 10
+
+Opened = Callable[[str], RedisStore]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    made: list[RedisStore] = []
+
+    def open_(text: str) -> RedisStore:
+        store = open_store(text)
+        assert isinstance(store, RedisStore)
+        made.append(store)
+        return store
+
+    yield open_
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that a test may stop."""
+    server = RedisServer(tmp_path / "own").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "AGAIN", 0.0)
+
+
+async def listening(ask: AsyncRedisStore) -> Sequence[int]:
+    """The counts, as soon as they vouch."""
+    async with asyncio.timeout(PATIENCE):
+        while (counts := await ask.counters()) is None:
+            await asyncio.sleep(0.005)
+    return counts
+
+
+async def count(ask: AsyncRedisStore, key: bytes = KEY) -> int:
+    return (await listening(ask))[slot_of(key)]
+
+
+def asked(server: RedisServer) -> int:
+    """How many questions a server was asked."""
+    with server.client() as client:
+        return int(client.info("commandstats").get("cmdstat_role", {"calls": 0})["calls"])
+
+
+def settles(condition: Callable[[], Awaitable[object]]) -> Awaitable[None]:
+    async def wait() -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not await condition():
+                await asyncio.sleep(0.005)
+
+    return wait()
+
+
+def test_until_it_listens_nothing_is_vouched_for_and_nobody_waits(opened: Opened, redis_url: str) -> None:
+    ask = opened(redis_url).asynchronous
+
+    async def first() -> None:
+        assert await ask.counters() is None
+        assert (await listening(ask)) is ask.noted_counters()
+
+    asyncio.run(first())
+
+
+def test_all_requests_that_wait_share_one_question(opened: Opened, redis_url: str, redis_server: RedisServer) -> None:
+    ask = opened(redis_url).asynchronous
+
+    async def hundred() -> None:
+        await listening(ask)
+        before = asked(redis_server)
+        answers = await asyncio.gather(*(ask.counters() for _ in range(100)))
+        assert all(answer is ask.noted_counters() for answer in answers)
+        assert asked(redis_server) == before + 1
+        for _ in range(3):
+            await ask.counters()
+        assert asked(redis_server) == before + 4, "who comes later waits for a question of its own"
+
+    asyncio.run(hundred())
+
+
+def test_who_comes_when_the_question_is_on_its_way_waits_for_the_next(opened: Opened) -> None:
+    """Its session may have been revoked since. The server's side of the connection is played."""
+
+    class Wire(asyncio.Transport):
+        sent = 0
+
+        def write(self, data: Any) -> None:
+            self.sent += data.count(b"ROLE")
+
+        def abort(self) -> None:
+            pass
+
+    role = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+
+    async def play() -> None:
+        store, wire = opened("redis://127.0.0.1:1"), Wire()
+        listener = Listener(asyncio.get_running_loop(), store._counts, store._client)
+        listener.connection_made(wire)
+        early = [listener.counters(), listener.counters()]
+        assert wire.sent == 0
+        await asyncio.sleep(0)
+        assert wire.sent == 1
+        late = listener.counters()
+        listener.data_received(role)
+        assert [answer.done() for answer in [*early, late]] == [True, True, False]
+        await asyncio.sleep(0)
+        assert wire.sent == 2
+        listener.data_received(role)
+        assert late.done()
+        listener.connection_lost(None)
+
+    asyncio.run(play())
+
+
+def _saves(store: RedisStore) -> None:
+    store.save(session(version=2), NOW)
+
+
+def _ends(store: RedisStore) -> None:
+    store.end(KEY, "revoked", NOW)
+
+
+def _ends_many(store: RedisStore) -> None:
+    store.end_many([KEY], "revoked", NOW)
+
+
+def _deletes(store: RedisStore) -> None:
+    with open_client(store) as client:
+        client.delete(store.operations.key_of(KEY))
+
+
+def _lets_expire(store: RedisStore) -> None:
+    with open_client(store) as client:
+        client.pexpire(store.operations.key_of(KEY), 1)
+        while client.exists(store.operations.key_of(KEY)):
+            pass
+
+
+def open_client(store: RedisStore) -> Any:
+    return redis.Redis(port=store.address.hosts[0][1])
+
+
+@pytest.mark.parametrize("change", [_saves, _ends, _ends_many, _deletes, _lets_expire])
+def test_whatever_another_process_does_has_moved_the_count_of_whoever_asks_later(
+    opened: Opened, redis_url: str, change: Callable[[RedisStore], None]
+) -> None:
+    here, far = opened(redis_url), opened(redis_url)
+    here.create(session(), NOW)
+
+    async def look() -> None:
+        noted = await count(here.asynchronous)
+        assert await count(here.asynchronous) == noted
+        change(far)
+        assert await count(here.asynchronous) != noted
+
+    asyncio.run(look())
+
+
+def test_after_a_revocation_was_answered_nothing_passes(opened: Opened, redis_url: str) -> None:
+    """As requests do: what was loaded passes where the count is the one that was noted before. Raced, many times."""
+    here, far = opened(redis_url), opened(redis_url)
+    ask = here.asynchronous
+
+    async def race(number: int) -> None:
+        key = key_of(number)
+        far.create(session(number), NOW)
+        await listening(ask)
+        stamp = ask.noted_counters()[slot_of(key)]
+        assert isinstance(await ask.load(key, NOW), Session)
+        assert await count(ask, key) == stamp
+        answered = threading.Event()
+
+        def revoke() -> None:
+            far.end(key, "revoked", NOW)
+            answered.set()
+
+        revoker = threading.Thread(target=revoke)
+        revoker.start()
+        is_over = False
+        while not is_over:
+            is_over = answered.is_set()
+            counts = await listening(ask)
+            assert not is_over or counts[slot_of(key)] != stamp, "a request that began later has passed"
+        revoker.join()
+
+    async def races() -> None:
+        for number in range(60):
+            await race(number)
+
+    asyncio.run(races())
+
+
+def test_who_gives_up_leaves_the_others_their_answers(opened: Opened, redis_url: str) -> None:
+    ask = opened(redis_url).asynchronous
+
+    async def wait() -> Sequence[int] | None:
+        return await ask.counters()
+
+    async def some_give_up() -> None:
+        await listening(ask)
+        tasks = [asyncio.ensure_future(wait()) for _ in range(9)]
+        await asyncio.sleep(0)
+        for task in tasks[::3]:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [each is ask.noted_counters() for each in found] == [number % 3 != 0 for number in range(9)]
+
+    asyncio.run(some_give_up())
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_noted_before_the_connection_was_lost_is_not_vouched_for_after_it(
+    opened: Opened, own: RedisServer, how: signal.Signals
+) -> None:
+    ask = opened(own.url).asynchronous
+
+    async def lose() -> None:
+        noted = await count(ask)
+        own.stop(how)
+        await settles(lambda: _is_none(ask))
+        with pytest.raises(StoreUnavailable):
+            await ask.version(KEY)
+        own.start()
+        assert await count(ask) != noted
+
+    asyncio.run(lose())
+
+
+async def _is_none(ask: AsyncRedisStore) -> bool:
+    return await ask.counters() is None
+
+
+def test_a_lost_connection_alone_costs_nobody_an_error(opened: Opened, own: RedisServer) -> None:
+    store = opened(own.url)
+    store.create(session(), NOW)
+    ask = store.asynchronous
+
+    async def cut() -> None:
+        noted = await count(ask)
+        with own.client() as client:
+            client.client_kill_filter(_type="pubsub", skipme=True)  # as the server classes who listens
+            client.client_kill_filter(_type="normal", skipme=True)
+        for _ in range(20):
+            await ask.counters()
+            assert await ask.version(KEY) == 1
+        assert await count(ask) != noted
+
+    asyncio.run(cut())
+
+
+def test_a_server_that_falls_silent_is_a_failure_and_not_an_answer(
+    opened: Opened, own: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "ANSWER_SECONDS", 0.2)
+    ask = opened(own.url).asynchronous
+
+    async def silent() -> None:
+        await listening(ask)
+        assert own.process is not None
+        own.process.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable, match="in time"):
+                await ask.counters()
+        finally:
+            own.process.send_signal(signal.SIGCONT)
+        await listening(ask)
+
+    asyncio.run(silent())
+
+
+def test_a_replica_vouches_for_nothing(opened: Opened, own: RedisServer, tmp_path: Path) -> None:
+    ask = opened(own.url).asynchronous
+    primary = RedisServer(tmp_path / "primary").start()
+
+    async def demoted() -> None:
+        noted = await count(ask)
+        with own.client() as client:
+            client.replicaof("127.0.0.1", primary.port)
+            await settles(lambda: _is_none(ask))
+            before = asked(own)
+            while asked(own) < before + 3:
+                assert await ask.counters() is None
+                await asyncio.sleep(0.005)
+            client.replicaof("NO", "ONE")
+        assert await count(ask) != noted
+
+    try:
+        asyncio.run(demoted())
+    finally:
+        primary.stop()
+
+
+def test_where_the_server_lets_nobody_listen_sessions_are_asked_for_one_by_one(
+    opened: Opened, own: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with own.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pass", "~*", "+@all", "-client|tracking")
+    store = opened(f"redis://app:pass@127.0.0.1:{own.port}/0")
+    store.create(session(), NOW)
+    ask = store.asynchronous
+
+    async def look() -> None:
+        with caplog.at_level(logging.INFO, "kmsi_middleware"):
+            await settles(lambda: _said(caplog))
+        for _ in range(10):
+            assert await ask.counters() is None
+            assert await ask.version(KEY) == 1
+
+    async def _said(log: pytest.LogCaptureFixture) -> bool:
+        await ask.counters()
+        return "asked for by itself" in log.text
+
+    asyncio.run(look())
+    assert "pass" not in caplog.text.replace("NOPERM", "")
+
+
+def test_a_loop_that_ends_takes_its_connections_with_it(
+    opened: Opened, redis_url: str, redis_server: RedisServer
+) -> None:
+    ask = opened(redis_url).asynchronous
+
+    def connections() -> int:
+        with redis_server.client() as client:
+            return len(client.client_list()) - 1
+
+    before = connections()
+    for _ in range(3):
+        asyncio.run(_listen_once(ask))
+        for _ in range(PATIENCE * 200):
+            if connections() == before:
+                break
+        assert connections() == before
+
+
+async def _listen_once(ask: AsyncRedisStore) -> None:
+    await listening(ask)
