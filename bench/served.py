@@ -40,8 +40,9 @@ def _ours(store: str) -> Any:
     return KMSIMiddleware(tiny, store=store if store != "memory:" else kept, **SETTINGS, **more)
 
 
-def _floor_b(_: str) -> Any:
-    """The least that anybody could do with sessions in the process: no counter, no headers, no data of the app's."""
+def _floor_b(_: str, more: Any = ()) -> Any:
+    """The least that anybody could do with sessions in the process: no counter, no data of the app's; and ``more``
+    headers, if any, on the response."""
     needle = f"{COOKIE}=".encode()
     sessions = {token_of(number).encode(): (time.time() + 86_400, number) for number in range(SESSIONS)}
 
@@ -52,7 +53,16 @@ def _floor_b(_: str) -> Any:
                     at = value.find(needle) + len(needle)
                     expires_at, scope["user"] = sessions[value[at : at + 43]]
                     assert time.time() < expires_at
-        await tiny(scope, receive, send)
+        if more:
+
+            def sending(message: Any) -> Any:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], *more]
+                return send(message)
+
+            await tiny(scope, receive, sending)
+        else:
+            await tiny(scope, receive, send)
 
     return floor_b
 
@@ -110,6 +120,7 @@ def _starsessions(url: str) -> Any:
 APPS: dict[str, Any] = {
     "bare": lambda _: tiny,
     "floor B": _floor_b,
+    "floor B, headers": lambda _: _floor_b(_, [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]),
     "ours": _ours,
     "raw redis-py": _raw_redis_py,
     "raw hiredis": _raw_hiredis,

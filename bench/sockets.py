@@ -91,6 +91,7 @@ def cases(redis: str, folder: Path) -> list[Case]:
     return [
         Case(BARE, "bare", cookies=ours),
         Case("a dict in the process, nothing else", "floor B", cookies=ours),
+        Case("the same, and Vary and Cache-Control", "floor B, headers", cookies=ours),
         Case("ours, memory", "ours", "memory:", ours, 0.94),
         Case("ours, SQLite, strict", "ours", f"sqlite:{folder / 'sessions.sqlite3'}", ours, 0.94),
         Case("one raw Redis read, redis-py", "raw redis-py", redis, ours),

@@ -86,6 +86,7 @@ class SettledSessions:
 
     __slots__ = (
         "__weakref__",
+        "_asynchronous",
         "_by_header",
         "_by_key",
         "_clock",
@@ -101,6 +102,7 @@ class SettledSessions:
         self.asks = store.reads_versions
         """Whether to :meth:`ask` instead of :meth:`peek`."""
         self._store = store
+        self._asynchronous = store.asynchronous
         self._counters = store.counters
         self._clock = clock
         self._user_claim = user_claim
@@ -153,7 +155,7 @@ class SettledSessions:
 
     async def ask_async(self, settled: Settled) -> Settled | None:
         """The same with ``await``."""
-        store = self._store.asynchronous
+        store = self._asynchronous
         if store is None or not is_asyncio():
             return await anyio.to_thread.run_sync(self.ask, settled)
         try:
@@ -196,7 +198,7 @@ class SettledSessions:
 
     def note(self, key: bytes) -> int | None:
         """The counter of a key's slot, to be read before its load; ``None`` if it will vouch for nothing."""
-        stamp, store = self.stamp(key), self._store.asynchronous
+        stamp, store = self.stamp(key), self._asynchronous
         return _even(store.noted_counters(), key) if stamp is None and store is not None else stamp
 
     def settle(

@@ -219,7 +219,9 @@ class AsyncRedisStore:
         return await self._play(self._operations.take_ticket(key, now))
 
     def counters(self) -> Awaitable[Sequence[int] | None]:
-        return self._pipes().counters()
+        # As _pipes, but in one frame: on the way of nearly every request.
+        pipes = self._by_loop.get(asyncio.get_running_loop())
+        return (pipes if pipes is not None else self._pipes()).counters()
 
     def noted_counters(self) -> Sequence[int]:
         return self._counts.now
