@@ -51,7 +51,7 @@ class RedisStore:
         self._client = Client(address)
         self._counts = Counts(self.operations.sessions)
         self._lease = Lease(self._client, self._counts, revocation_lag / 1_000) if revocation_lag else None
-        self._asynchronous = AsyncRedisStore(self._client, self.operations, self._counts)
+        self._asynchronous = AsyncRedisStore(self._client, self.operations, self._counts, listens=self._lease is None)
         renew_after_fork(self)
 
     def renew(self) -> None:
@@ -132,12 +132,14 @@ def _moving(counts: Counts, *keys: bytes) -> Iterator[None]:
 
 
 class AsyncRedisStore:
-    """The same under asyncio. Every event loop has connections of its own."""
+    """The same under asyncio. Every event loop has connections of its own. ``listens``: unless the process has a lease,
+    with a connection that does."""
 
-    def __init__(self, client: Client, operations: Operations, counts: Counts) -> None:
+    def __init__(self, client: Client, operations: Operations, counts: Counts, *, listens: bool) -> None:
         self._client = client
         self._operations = operations
         self._counts = counts
+        self._listens = listens and client.address.kind != "cluster"
         self._reset()
         renew_after_fork(self)
 
@@ -154,8 +156,11 @@ class AsyncRedisStore:
         loop = asyncio.get_running_loop()
         pipes = self._by_loop.get(loop)
         if pipes is None:
-            pipes = self._by_loop[loop] = Pipes(self._client, self._operations, self._counts, self._forget)
+            pipes = self._by_loop[loop] = self._made()
         return pipes
+
+    def _made(self) -> Pipes:
+        return Pipes(self._client, self._operations, self._counts, self._forget, listens=self._listens)
 
     def _forget(self, pipes: Pipes) -> None:
         if self._by_loop.get(pipes.loop) is pipes:

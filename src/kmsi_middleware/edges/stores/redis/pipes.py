@@ -48,7 +48,13 @@ class Pipes:
     """All connections of one event loop. To be made in it."""
 
     def __init__(
-        self, client: Client, operations: Operations, counts: Counts, forget: Callable[[Pipes], object]
+        self,
+        client: Client,
+        operations: Operations,
+        counts: Counts,
+        forget: Callable[[Pipes], object],
+        *,
+        listens: bool,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._client = client
@@ -57,6 +63,7 @@ class Pipes:
         self._pipes: dict[str, Pipe] = {}
         self._making: dict[str, asyncio.Task[Pipe]] = {}
         self._counts = counts
+        self._listens = listens
         self._listener: Listener | None = None
         self._listening: asyncio.Task[None] | None = None
         self._listen_at = 0.0
@@ -87,7 +94,7 @@ class Pipes:
         listener = self._listener
         if listener is not None and listener.is_open:
             return listener.counters()
-        if self._listening is None and not self._is_cluster and self.loop.time() >= self._listen_at:
+        if self._listens and self._listening is None and self.loop.time() >= self._listen_at:
             self._listening = self.loop.create_task(self._listen())
         answer: Answer = self.loop.create_future()
         answer.set_result(None)
