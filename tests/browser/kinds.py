@@ -2,6 +2,7 @@
 
 Unless a test says otherwise it is played in both, as they stand between an app and a provider of another site in most
 places: chromium told to block third-party cookies, as Safari does and Chrome's Incognito, and Firefox as it is shipped.
+What no browser does in a way of its own is played in chromium alone.
 """
 
 from __future__ import annotations

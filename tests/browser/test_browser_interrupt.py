@@ -13,6 +13,7 @@ import pytest
 from examples.demo_servers import Demo
 from selenium.webdriver.common.keys import Keys
 from tests.browser.browser import Browser
+from tests.browser.kinds import played_in
 
 KEPT, NOT_KEPT = "kept when the browser closes", "ends when the browser closes"
 QUESTION = "Stay signed in?"
@@ -197,6 +198,7 @@ def test_ten_tabs_at_once(browser: Browser, notebook: str, moment: str) -> None:
     assert all(len(fetched.sent.get("cookie", "")) <= 4_096 for fetched in browser.fetched)
 
 
+@played_in("chromium-blocked")
 @pytest.mark.parametrize(
     ("user", "reason"),
     [("gus", "guest"), ("rita", "high_risk"), ("sam", "shared_device"), ("iwa", "silent")],
@@ -210,6 +212,7 @@ def test_who_is_not_asked(browser: Browser, notebook: str, tea: str, user: str, 
     assert decision(browser) == reason
 
 
+@played_in("chromium-blocked")
 def test_a_consent_is_not_asked_twice_and_can_be_denied(browser: Browser, notebook: str) -> None:
     browser.open(f"{notebook}.auth/login?prompt=consent")
     browser.pick("mia")

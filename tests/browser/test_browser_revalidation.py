@@ -9,6 +9,7 @@ import pytest
 from examples.demo_servers import Demo
 from tests.browser.browser import Browser, nothing_went_wrong
 from tests.browser.demos import on_free_ports, pass_time
+from tests.browser.kinds import played_in
 
 EVERY = 300
 
@@ -34,6 +35,7 @@ def asked(browser: Browser, demo: Demo) -> list[str]:
     return [fetched.url for fetched in browser.fetched if fetched.url.startswith(f"{demo.issuer}/authorize")]
 
 
+@played_in("chromium-blocked")
 def test_a_session_that_stands_goes_on_and_one_that_does_not_ends(browser: Browser, asking: Demo) -> None:
     demo = asking
     notebook, tea = f"{demo.starlette_url}/", f"{demo.flask_url}/"

@@ -90,7 +90,7 @@ def test_images_and_frames_of_another_site_do_nothing(browser: Browser, notebook
 
 def test_what_a_browser_keeps_of_a_page_that_was_left(browser: Browser, installed: str, notebook: str) -> None:
     """While one is signed in. Chromium shows a page again as it was left, although it is no-store, and asks nobody;
-    Firefox asks. So Chromium must be told to forget its pages, which the following tests see it do."""
+    Firefox asks."""
     browser.sign_in(notebook, "Notebook")
     browser.open(f"{notebook}about")
     browser.sees("Notebook")
@@ -125,8 +125,8 @@ def test_a_kept_page_can_look_for_itself_whether_it_may_be_seen(browser: Browser
 
 
 def test_the_back_button_shows_nothing_private(browser: Browser, notebook: str, tea: str) -> None:
-    """The app's page is no-store, and yet browsers keep it for the back button, whole, unless they are told: in the
-    tab that signed out, and in another."""
+    """In the tab that signed out, and in another. Chromium keeps the app's page whole, no-store or not, until its
+    cookie goes or it is told to forget."""
     browser.sign_in(notebook, "Notebook")
     browser.write("#note", "Private")
     browser.press("Keep it")
