@@ -63,8 +63,8 @@ class Browser(ABC):
     """One browser with a profile of its own. Use as a context manager: it closes at its end, as people close it.
 
     ``third_party`` says what it does with the cookies of other sites' frames: ``blocked``, ``allowed``, or, as
-    Firefox does unless it is told otherwise, ``partitioned``. With ``restore`` it opens with the tabs that it had when
-    it was last closed. ``preferences`` are its own, by their names.
+    Firefox does unless it is told otherwise, ``partitioned``; with ``none`` it keeps no cookie at all. With
+    ``restore`` it opens with the tabs that it had when it was last closed. ``preferences`` are its own, by their names.
     """
 
     calls_itself: ClassVar[str]
@@ -86,6 +86,10 @@ class Browser(ABC):
         self.quit()
 
     # The primitives
+
+    @abstractmethod
+    def change(self, third_party: str) -> bool:
+        """What it does with third-party cookies, while it runs. Whether it can."""
 
     @abstractmethod
     def quit(self) -> None: ...

@@ -34,6 +34,7 @@ FLAGS = (
     "--ignore-certificate-errors",  # where an app is on https, nobody vouches for its certificate
 )
 THIRD_PARTY = {
+    "none": {"profile.default_content_setting_values.cookies": 2},
     "allowed": {"profile.cookie_controls_mode": 0, "profile.block_third_party_cookies": False},
     "blocked": {"profile.cookie_controls_mode": 1, "profile.block_third_party_cookies": True},
 }
@@ -60,7 +61,11 @@ class Chromium(Browser):
         options.add_experimental_option("prefs", chosen)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self._third_party = third_party
         self.forget_what_was_seen()
+
+    def change(self, third_party: str) -> bool:
+        return third_party == self._third_party
 
     def quit(self) -> None:
         self.driver.quit()

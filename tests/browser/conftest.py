@@ -46,16 +46,18 @@ def installed(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def _started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Browser]]:
-    """One of each for all tests, started when it is first wanted."""
-    started: dict[str, Browser] = {}
+    """As few as can be for all tests, each started when it is first wanted."""
+    started: list[Browser] = []
     with ExitStack() as until_the_end:
 
         def start(installed: str) -> Browser:
-            if installed not in started:
-                kind, third_party = kind_of(installed)
-                browser = kind(tmp_path_factory.mktemp("profile"), third_party)
-                started[installed] = until_the_end.enter_context(browser)
-            return started[installed]
+            kind, third_party = kind_of(installed)
+            for browser in started:
+                if isinstance(browser, kind) and browser.change(third_party):
+                    return browser
+            browser = kind(tmp_path_factory.mktemp("profile"), third_party)
+            started.append(until_the_end.enter_context(browser))
+            return browser
 
         yield start
 

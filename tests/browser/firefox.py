@@ -1,7 +1,7 @@
 """Debian's firefox-esr, as it is shipped, driven through WebDriver BiDi, which it speaks by itself.
 
-What people set in its settings, the profile's ``user.js`` sets. Two things are reached by Firefox's own scope, as its
-developer tools reach them: dark pages, and pages without scripts.
+What people set in its settings, the profile's ``user.js`` sets. A few things are reached by Firefox's own scope, where
+its settings and its developer tools are: dark pages, pages without scripts, and a setting that changes while it runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tests.browser.browser import Browser, Cookie, Fetched, lower
 FIREFOX = shutil.which("firefox-esr")
 START_SECONDS, STOP_SECONDS = 60, 30
 FLAGS = ("--headless", "--no-remote", "--remote-debugging-port=0", "--remote-allow-system-access")
-THIRD_PARTY = {"allowed": 0, "blocked": 1, "partitioned": 5}
+THIRD_PARTY = {"allowed": 0, "blocked": 1, "none": 2, "partitioned": 5}
+COOKIES = "network.cookie.cookieBehavior"
 EMPTY_PAGE, WINDOWS_AND_TABS_FROM_LAST_TIME = 0, 3
 PREFERENCES = {
     "app.normandy.enabled": False,
@@ -60,7 +61,7 @@ class Firefox(Browser):
         assert FIREFOX is not None
         profile.mkdir(exist_ok=True)
         page = WINDOWS_AND_TABS_FROM_LAST_TIME if restore else EMPTY_PAGE
-        chosen = {"browser.startup.page": page, "network.cookie.cookieBehavior": THIRD_PARTY[third_party]}
+        chosen = {"browser.startup.page": page, COOKIES: THIRD_PARTY[third_party]}
         chosen = {**PREFERENCES, **chosen, **(preferences or {})}
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in chosen.items()]
         (profile / "user.js").write_text("".join(lines))
@@ -83,9 +84,14 @@ class Firefox(Browser):
         self.bidi("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
         self.bidi("session.subscribe", events=list(HEARD))
         self._tab = self.tabs[0]
+        self._window: dict[str, str] = {}
         self._fetched: list[Fetched] = []
         self._console: list[str] = []
         self._open: dict[tuple[str, int], Fetched] = {}
+
+    def change(self, third_party: str) -> bool:
+        self._inside(f"Services.prefs.setIntPref('{COOKIES}', {THIRD_PARTY[third_party]})")
+        return True
 
     def quit(self) -> None:
         if self._process.poll() is None:
@@ -109,9 +115,10 @@ class Firefox(Browser):
 
     def _inside(self, expression: str) -> Any:
         """Firefox's own scope, in which it draws its windows."""
-        (window, *_) = self.bidi("browsingContext.getTree", maxDepth=0, **{"moz:scope": "chrome"})["contexts"]
-        target = {"context": window["context"]}
-        return self._result(self.bidi("script.evaluate", expression=expression, target=target, awaitPromise=True))
+        if not self._window:
+            (window, *_) = self.bidi("browsingContext.getTree", maxDepth=0, **{"moz:scope": "chrome"})["contexts"]
+            self._window = {"context": window["context"]}
+        return self._result(self.bidi("script.evaluate", expression=expression, target=self._window, awaitPromise=True))
 
     @staticmethod
     def _result(answer: dict[str, Any]) -> Any:

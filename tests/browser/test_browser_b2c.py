@@ -67,6 +67,7 @@ def is_signed_out(browser: Browser, running: Running, name: str) -> bool:
     return '"user"' not in browser.text
 
 
+@played_in("chromium-blocked")
 def test_one_sign_in_is_enough_and_one_sign_out_tells_all(running: Running, bare_browser: Browser) -> None:
     """Third-party cookies are blocked. B2C names no session, so who is told can do nothing; no page says otherwise."""
     browser = bare_browser

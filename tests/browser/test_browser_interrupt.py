@@ -90,6 +90,7 @@ def test_enter_in_the_checkbox_is_the_careful_answer_and_is_remembered(browser: 
     assert decision(browser) == "remembered_answer"
 
 
+@played_in("chromium-blocked")
 def test_a_remembered_yes_holds_until_the_sign_out(browser: Browser, notebook: str) -> None:
     again = f"{notebook}.auth/login?prompt=login"
     browser.open(notebook)
@@ -141,6 +142,7 @@ def test_reload_and_the_back_button_are_harmless(browser: Browser, demo: Demo, n
     assert codes(sign_ins(demo, before)) == {50140: 1, 0: 1}
 
 
+@played_in("chromium-blocked")
 def test_left_alone_there_is_no_session(browser: Browser, demo: Demo, notebook: str) -> None:
     before = len(sign_ins(demo))
     browser.open(notebook)

@@ -10,10 +10,6 @@ from tests.browser.kinds import played_in
 
 Install = Callable[..., Browser]
 BLOCKED = 2
-NO_COOKIES = {
-    "chromium": "profile.default_content_setting_values.cookies",
-    "firefox": "network.cookie.cookieBehavior",
-}
 
 
 @played_in("chromium-blocked")  # Firefox keeps such a rule among its permissions, in a database
@@ -31,11 +27,10 @@ def test_where_the_app_may_keep_none(install: Install, demo: Demo, notebook: str
     nothing_went_wrong(browser, demo.issuer)
 
 
-def test_where_nobody_may_keep_any(install: Install, installed: str, demo: Demo, notebook: str) -> None:
+@played_in("chromium-none", "firefox-none")
+def test_where_nobody_may_keep_any(browser: Browser, notebook: str) -> None:
     """Then it is the provider that needs one first."""
-    browser = install(preferences={NO_COOKIES[installed.partition("-")[0]]: BLOCKED})
     browser.open(notebook)
     browser.pick("mia")
     browser.sees("Your browser did not keep our cookie")
     assert len(browser.fetched) == 3
-    nothing_went_wrong(browser, demo.issuer)

@@ -22,11 +22,12 @@ def rows(browser: Browser) -> list[str]:
     return browser.texts_of(".sessions h2")
 
 
+@played_in("chromium-blocked")
 def test_a_person_signs_out_another_browser_and_there_it_is_told(
     browser: Browser, install: Install, demo: Demo, notebook: str
 ) -> None:
     """By keyboard alone."""
-    agent = f"{browser.calls_itself} on Linux"
+    agent = "Chrome on Linux"
     lost = install("lost")
     lost.sign_in(notebook, "Notebook", user="carl", answer="")
     browser.sign_in(notebook, "Notebook", user="carl", answer="")

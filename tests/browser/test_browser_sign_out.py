@@ -148,6 +148,7 @@ def test_the_back_button_shows_nothing_private(browser: Browser, notebook: str, 
         assert [fetched.status for fetched in asked] == [303]
 
 
+@played_in("chromium-blocked")
 def test_a_form_that_comes_too_late_says_so(browser: Browser, notebook: str) -> None:
     """The session ended in another tab; here, a form is sent."""
     browser.sign_in(notebook, "Notebook")
@@ -166,6 +167,7 @@ def test_a_form_that_comes_too_late_says_so(browser: Browser, notebook: str) -> 
     browser.is_at(notebook, "Notebook")
 
 
+@played_in("chromium-blocked")
 def test_the_app_that_is_told_says_why(browser: Browser, notebook: str, tea: str) -> None:
     browser.sign_in(tea, "Tea counter")
     first = browser.tab
@@ -181,6 +183,7 @@ def test_the_app_that_is_told_says_why(browser: Browser, notebook: str, tea: str
     assert "signed_out" in browser.text
 
 
+@played_in("chromium-blocked")
 def test_a_question_in_another_tab_is_forgotten(browser: Browser, notebook: str) -> None:
     """Whoever finds the browser after a sign-out can't be signed in by a question that was left open."""
     browser.open(notebook)
