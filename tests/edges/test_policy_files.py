@@ -137,7 +137,7 @@ def test_a_byte_order_mark_is_no_mistake(folder: Folder) -> None:
     [
         (b"", "this is no JSON: it is empty"),
         (b" \n", "this is no JSON: it is empty"),
-        (b'[\n {"a": 1,}\n]', "this is no JSON: line 2, column 10: "),
+        (b'[\n {"a" 1}\n]', "this is no JSON: line 2, column 7: "),
         (b'[{"state": "disabled"', "this is no JSON: line 1, column 22: "),
         (b'{"state": "enabled", "state": "disabled"}', "the field 'state' is there twice in one object"),
         (b'{"a": NaN}', "NaN is no JSON"),

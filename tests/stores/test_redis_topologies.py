@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -337,11 +338,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for authority in ("ca", "other"):
         openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={authority}"),
-            *("-keyout", f"{authority}.key", "-out", f"{authority}.pem"),
+            *("-addext", "keyUsage=critical,keyCertSign", "-keyout", f"{authority}.key", "-out", f"{authority}.pem"),
         )
     for name, alternative in (("server", "IP:127.0.0.1"), ("client", "DNS:client")):
         openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "csr")
-        (folder / "extensions").write_text(f"subjectAltName={alternative}\n")
+        (folder / "extensions").write_text(f"subjectAltName={alternative}\nauthorityKeyIdentifier=keyid\n")
         openssl(
             *("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"),
             *("-extfile", "extensions", "-out", f"{name}.pem"),
@@ -349,10 +350,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as trial, suppress(OSError):
+        trial.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
 @pytest.fixture
 def tls_server(tmp_path: Path, certificates: Path) -> Iterator[RedisServer]:
     """Speaks TLS beside, on ``port + 1``, and wants clients to have certificates."""
-    plain = free_port()
+    plain = next(port for port in iter(free_port, 0) if is_free(port + 1))
     server = RedisServer(
         tmp_path / "tls",
         *("--tls-port", str(plain + 1), "--tls-auth-clients", "optional"),
