@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test attacks security conformance conformance-suite lint bench bench-scale bench-sockets soak fuzz clean
+.PHONY: demo test lowest highest audit attacks security conformance conformance-suite lint bench bench-scale \
+	bench-sockets soak fuzz clean
 
 .venv/.demo: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,6 +26,25 @@ demo: .venv/.demo
 
 test: .venv/.test
 	@$(BIN)/python -m pytest
+
+# The tests, but for those with browsers, at either end of what pyproject.toml allows: docs/dependencies.md.
+lowest highest:
+	@$(PYTHON) -m venv --clear .venv-$@
+	@$(PYTHON) tests/supply/bounds.py $@ > .venv-$@/constraints.txt
+	@echo "Setting up .venv-$@ (a minute or two) …"
+	@.venv-$@/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint .venv-$@/constraints.txt --editable '.[test]'
+	@.venv-$@/bin/python tests/supply/bounds.py installed $@
+	@.venv-$@/bin/python -m pytest --ignore=tests/browser $(TESTS)
+
+# Known vulnerabilities of all that an installation brings along, with every extra for users. AUDIT: options of pip-audit.
+audit:
+	@$(PYTHON) -m venv --clear .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --target .venv-audit/installed \
+		'.[demo,geo,redis]'
+	@rm -r .venv-audit/installed/kmsi_middleware-*.dist-info  # itself is not asked about
+	@.venv-audit/bin/pip-audit --strict --path .venv-audit/installed $(AUDIT)
 
 attacks: .venv/.test
 	@$(BIN)/python -m pytest tests/attacks --quiet
@@ -59,4 +79,4 @@ fuzz: .venv/.test
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv .demo .kmsi .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .demo .kmsi .pytest_cache .mypy_cache .ruff_cache .hypothesis
