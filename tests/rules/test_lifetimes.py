@@ -326,6 +326,16 @@ def test_no_session_outlives_its_promise_or_the_greatest_age(life: tuple[Session
             assert at <= limit
 
 
+@pytest.mark.parametrize("limit", [{"session_max_age": 1}, {"keep_me_signed_in_days": 1}])
+def test_a_limit_that_was_lowered_is_written_down_with_the_next_use(limit: dict[str, int]) -> None:
+    before = {"session_expiry": "absolute", "keep_me_signed_in_days": 5}
+    one = session(settings(**before), persistent=True)
+    assert one.expires_at == T0 + 5 * DAY
+    verdict = judge(one, settings(**{**before, **limit}), T0 + HOUR)
+    assert isinstance(verdict, Due)
+    assert verdict.session.expires_at == T0 + DAY
+
+
 @given(lives(), st.floats(0, 1, exclude_max=True))
 def test_until_means_that_nothing_happens_before(life: tuple[Session, Settings, float], share: float) -> None:
     one, by, now = life

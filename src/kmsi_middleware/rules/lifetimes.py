@@ -86,7 +86,7 @@ def judge(session: Session, settings: Settings, now: float) -> Good | Due | Over
         return Good(min(end, noted))
     used = replace(session, renewed_at=int(now))
     if settings.session_expiry == "absolute":
-        return Due(used)
+        return Due(replace(used, expires_at=end))
     renewed = promised_end(settings, persistent=persistent, started_at=session.started_at, renewed_at=used.renewed_at)
     return Due(replace(used, expires_at=renewed))
 
