@@ -109,35 +109,69 @@ def test_all_requests_that_wait_share_one_question(opened: Opened, redis_url: st
     asyncio.run(hundred())
 
 
+class Wire(asyncio.Transport):
+    """The other end is the test."""
+
+    sent = 0
+
+    def write(self, data: Any) -> None:
+        self.sent += data.count(b"ROLE")
+
+    def abort(self) -> None:
+        pass
+
+
+ROLE = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+
+
+def played(opened: Opened) -> tuple[Listener, Wire]:
+    """A listener whose server is played."""
+    store, wire = opened("redis://127.0.0.1:1"), Wire()
+    listener = Listener(asyncio.get_running_loop(), store._counts, store._client)
+    listener.connection_made(wire)
+    return listener, wire
+
+
 def test_who_comes_when_the_question_is_on_its_way_waits_for_the_next(opened: Opened) -> None:
-    """Its session may have been revoked since. The server's side of the connection is played."""
-
-    class Wire(asyncio.Transport):
-        sent = 0
-
-        def write(self, data: Any) -> None:
-            self.sent += data.count(b"ROLE")
-
-        def abort(self) -> None:
-            pass
-
-    role = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+    """Its session may have been revoked since."""
 
     async def play() -> None:
-        store, wire = opened("redis://127.0.0.1:1"), Wire()
-        listener = Listener(asyncio.get_running_loop(), store._counts, store._client)
-        listener.connection_made(wire)
+        listener, wire = played(opened)
         early = [listener.counters(), listener.counters()]
         assert wire.sent == 0
         await asyncio.sleep(0)
         assert wire.sent == 1
         late = listener.counters()
-        listener.data_received(role)
+        listener.data_received(ROLE)
         assert [answer.done() for answer in [*early, late]] == [True, True, False]
         await asyncio.sleep(0)
         assert wire.sent == 2
-        listener.data_received(role)
+        listener.data_received(ROLE)
         assert late.done()
+        listener.connection_lost(None)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b">2\r\n$10\r\ninvalidate\r\n_\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\nother\r\n",
+        b">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n",
+    ],
+    ids=["all forgotten", "another key", "another message"],
+)
+def test_what_is_not_understood_vouches_for_nothing(opened: Opened, message: bytes) -> None:
+    """Not even by the good answer that came in the same piece."""
+
+    async def play() -> None:
+        listener, _ = played(opened)
+        answer = listener.counters()
+        await asyncio.sleep(0)
+        listener.data_received(message + ROLE)
+        assert await answer is None
+        assert not listener.is_open
         listener.connection_lost(None)
 
     asyncio.run(play())

@@ -57,7 +57,7 @@ class Listener(Pipe):
 
     def answered(self, role: Any) -> Sequence[int] | None:
         """What the server's answer is worth."""
-        if is_primary(role):
+        if self.is_open and is_primary(role):  # what was misheard just before has closed it
             return self._counts.now
         self.close()
         return None
