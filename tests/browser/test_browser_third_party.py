@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from examples.demo_servers import Demo
-from tests.browser.browser import Browser
+from tests.browser.browser import Browser, Fetched
 from tests.browser.kinds import EVERY, played_in
 
 pytestmark = played_in(*EVERY)
@@ -35,7 +35,11 @@ def test_front_channel_logout_from_a_cross_site_frame(
     held = browser.cookies()[f"kmsi-{demo.flask.port}"]
     browser.sign_out(notebook)
 
-    frames = [fetched for fetched in browser.fetched if fetched.path == "/.auth/frontchannel-logout"]
+    def framed() -> list[Fetched]:
+        return [fetched for fetched in browser.fetched if fetched.path == "/.auth/frontchannel-logout"]
+
+    browser.wait("What was sent for the frames", lambda: all(frame.sent and frame.status for frame in framed()))
+    frames = framed()
     assert sorted(frame.url.partition(".auth")[0] for frame in frames) == sorted([notebook, tea])
     for frame in frames:
         assert frame.status == 200

@@ -341,7 +341,7 @@ def test_a_slow_store_holds_up_nobody_and_closes_nothing(world: World, browser: 
 
         def loading(key: bytes, now: float) -> Any:
             if key == slow:
-                go_on.wait(20)
+                go_on.wait(8)
             return load(key, now)
 
         async with live.websocket() as waits:
@@ -353,7 +353,7 @@ def test_a_slow_store_holds_up_nobody_and_closes_nothing(world: World, browser: 
                     await live.steps.next()
                     store.end(live.key, "signed_out", world.clock.now)
                     await live.steps.next()
-                    with anyio.fail_after(10):
+                    with anyio.fail_after(5):
                         await line.returned.wait()
                     assert line.closed == (4442, "signed_out")
                     assert waits.closed is None
