@@ -28,7 +28,9 @@ class Bidi:
 
     def __init__(self, url: str) -> None:
         self._connection = ExitStack()
-        self._socket = self._connection.enter_context(connect(url, max_size=None, max_queue=None))
+        # No pings: they would draw from `random`, on a thread of their own, while property tests watch its state.
+        connection = connect(url, max_size=None, max_queue=None, ping_interval=None)
+        self._socket = self._connection.enter_context(connection)
         self._last = 0
         self.events: list[tuple[str, dict[str, Any]]] = []
 

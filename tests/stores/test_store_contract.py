@@ -233,11 +233,12 @@ def test_a_slot_is_the_first_two_bytes_of_the_key() -> None:
 
 
 def test_threads_share_a_store(store: SessionStore) -> None:
-    """Of eight threads, one creates, one takes, and no save is lost.
+    """Every save lands on the version before it."""
+    assert shared_by_threads(store) == session(version=161)
 
-    Who has to say a save twice may hear of a conflict with who came in between, and save once more: so there may be
-    more versions than saves, but never fewer.
-    """
+
+def shared_by_threads(store: SessionStore) -> Session:
+    """Of eight threads, one creates, one takes, and each saves twenty times. What is held in the end."""
     store.put_ticket(KEY, b"payload", int(NOW) + 600, NOW)
     created, taken, errors = [], [], []
 
@@ -271,8 +272,7 @@ def test_threads_share_a_store(store: SessionStore) -> None:
     assert len(created) == len(taken) == 1
     held = store.load(KEY, NOW)
     assert isinstance(held, Session)
-    assert held == session(version=held.version)
-    assert held.version >= 161
+    return held
 
 
 def _rows(store: SessionStore) -> int:
