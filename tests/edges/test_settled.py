@@ -262,10 +262,10 @@ class Asking(Process):
     store: Telling
 
     def peek(self, name: object) -> Settled | None:
-        settled = self.sessions.at_hand(header_of(name), NEEDLE)
-        if settled is None or self.sessions.holds(settled):
-            return settled
-        return self.sessions.ask(settled)
+        settled = super().peek(name)
+        if settled is None and (at_hand := self.sessions.at_hand(header_of(name), NEEDLE)) is not None:
+            settled = self.sessions.ask(at_hand)
+        return settled
 
 
 @pytest.fixture

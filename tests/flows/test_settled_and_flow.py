@@ -50,10 +50,10 @@ class Process:
 
     def peek(self, request: Request) -> Settled | None:
         cookies, sessions = request.header("cookie").encode(), self.settled
-        if not sessions.asks:
-            return sessions.peek(cookies, NEEDLE)
-        settled = sessions.at_hand(cookies, NEEDLE)
-        return settled if settled is None or sessions.holds(settled) else sessions.ask(settled)
+        settled = sessions.peek(cookies, NEEDLE)
+        if settled is None and sessions.asks and (at_hand := sessions.at_hand(cookies, NEEDLE)) is not None:
+            settled = sessions.ask(at_hand)
+        return settled
 
     def run(self, request: Request) -> tuple[int | None, Outcome]:
         """The flow, with the counter read before it."""

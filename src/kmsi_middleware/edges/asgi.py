@@ -79,7 +79,6 @@ class ASGIShell:
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
         self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
         self._settled = SettledSessions(services.store, clock, settings.user_claim, self._needle)
-        self._asks = services.store.reads_versions
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=False)
         self._watch = services.watch
         self._connections = Connections(LiveSessions(deployment, services, self._settled, clock))
@@ -97,11 +96,10 @@ class ASGIShell:
                 for name, value in reversed(scope["headers"]):
                     if name == b"cookie":
                         needle = self._needle or self._needle_of(scope)
-                        if not self._asks:
-                            settled = self._settled.peek(value, needle)
-                        else:
+                        settled = self._settled.peek(value, needle)
+                        if settled is None and self._settled.asks:
                             settled = self._settled.at_hand(value, needle)
-                            if settled is not None and not self._settled.holds(settled):
+                            if settled is not None:
                                 settled = await self._settled.ask_async(settled)
                         if settled is not None:
                             if self._watch is None or self._vouches(settled, scope, path):

@@ -100,7 +100,7 @@ class SettledSessions:
 
     def __init__(self, store: SessionStore, clock: Callable[[], float], user_claim: str, name: bytes = b"") -> None:
         self.asks = store.reads_versions
-        """Whether to :meth:`ask` instead of :meth:`peek`."""
+        """Whether to :meth:`ask` where :meth:`peek` can't tell."""
         self._store = store
         self._asynchronous = store.asynchronous
         self._counters = store.counters
@@ -121,28 +121,22 @@ class SettledSessions:
 
         ``name``: the session cookie's, and an equals sign. Of several cookies of the name the last one counts.
         """
-        # As at_hand and holds, but in one frame: on the way of nearly every request.
-        settled = self._by_header.get(cookies) or self._find(cookies, name)
-        if settled is None or self._clock() >= settled.until:
-            return None
         try:
             counters = self._counters()
         except StoreUnavailable:
             return None
-        return settled if counters is not None and counters[settled.slot] == settled.stamp else None
+        if counters is None:
+            return None
+        # As at_hand, but in one frame: on the way of nearly every request.
+        settled = self._by_header.get(cookies) or self._find(cookies, name)
+        if settled is None or self._clock() >= settled.until or counters[settled.slot] != settled.stamp:
+            return None
+        return settled
 
     def at_hand(self, cookies: bytes | str, name: bytes) -> Settled | None:
-        """As :meth:`peek`, whatever the counters say: see :meth:`holds`, and :meth:`ask`."""
+        """As :meth:`peek`, whatever the counters say: then :meth:`ask`."""
         settled = self._by_header.get(cookies) or self._find(cookies, name)
         return settled if settled is not None and self._clock() < settled.until else None
-
-    def holds(self, settled: Settled) -> bool:
-        """Whether the counters vouch for it."""
-        try:
-            counters = self._counters()
-        except StoreUnavailable:
-            return False
-        return counters is not None and counters[settled.slot] == settled.stamp
 
     def ask(self, settled: Settled) -> Settled | None:
         """Ask the store whether it still holds, where it tells versions (rule 4); ``None``: then ask the flow."""

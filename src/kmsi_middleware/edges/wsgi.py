@@ -69,7 +69,6 @@ class WSGIShell:
         # With base_url the cookie's name is always the same; without, it has the server's port in it.
         self._needle = f"{self._where.cookie_name(None)}=".encode() if settings.base_url else b""
         self._settled = SettledSessions(services.store, clock, settings.user_claim, self._needle)
-        self._asks = services.store.reads_versions
         self._tokens = TokenAccess(deployment, services, clock, self._carried, blocks=True)
         self._watch = services.watch
         self._live = LiveSessions(deployment, services, self._settled, clock)
@@ -82,11 +81,10 @@ class WSGIShell:
             cookies = environ.get("HTTP_COOKIE")
             if cookies is not None:
                 needle = self._needle or self._needle_of(environ)
-                if not self._asks:
-                    settled = self._settled.peek(cookies, needle)
-                else:
+                settled = self._settled.peek(cookies, needle)
+                if settled is None and self._settled.asks:
                     settled = self._settled.at_hand(cookies, needle)
-                    if settled is not None and not self._settled.holds(settled):
+                    if settled is not None:
                         settled = self._settled.ask(settled)
                 if settled is not None and (self._watch is None or self._vouches(settled, environ)):
                     return self._forward(environ, start_response, settled)
