@@ -88,6 +88,7 @@ def pass_through(columns: list[Column]) -> None:
 def _without_what_is_at_hand(shell: Any, case: Callable[[], float]) -> Callable[[], float]:
     def play() -> float:
         shell._settled._by_key.clear()
+        shell._settled._by_header.clear()
         return case()
 
     return play

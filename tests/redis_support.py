@@ -147,6 +147,10 @@ class Awaited:
     def counters(self) -> Sequence[int] | None:
         return self.store.counters()
 
+    def asked(self) -> Sequence[int] | None:
+        """The counters, as the server says when it is asked (``AsyncSessionStore.counters``)."""
+        return self.__getattr__("counters")()  # type: ignore[no-any-return]
+
     def close(self) -> None:
         self.store.close()
 

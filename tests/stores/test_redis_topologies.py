@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tests.stores import test_store_contract as contract
 from tests.stores.store_actors import DAY, ISSUER, NOW, key_of, session
 
 from kmsi_middleware.edges.stores import open_store
-from kmsi_middleware.vocabulary.effects import SessionStore
+from kmsi_middleware.vocabulary.effects import SessionStore, slot_of
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
 from kmsi_middleware.vocabulary.session import Mark, Session, user_key
 
@@ -44,6 +44,19 @@ def open_as() -> Iterator[Callable[[str, str], Any]]:
     yield open_
     for store in made:
         store.end_loop() if isinstance(store, Awaited) else store.close()
+
+
+@pytest.fixture
+def leased() -> Iterator[Callable[[str], Any]]:
+    """Opens stores with a lag of 400 ms."""
+    with ExitStack() as stores:
+
+        def open_(text: str) -> Any:
+            store = open_store(text, revocation_lag=400)
+            stores.callback(store.close)
+            return store
+
+        yield open_
 
 
 @pytest.fixture(params=["threads", "asyncio"])
@@ -305,20 +318,32 @@ def test_the_sentinels_lead_to_the_new_primary(watched: Watched, both: Callable[
         assert store.version(key_of(number)) == 2
 
 
-def test_a_primary_that_was_demoted_is_left(watched: Watched, both: Callable[[str], list[Any]]) -> None:
-    """It still answers, as a replica does: nobody writes to it, and who did is led to the new one."""
+def test_a_primary_that_was_demoted_is_left(
+    watched: Watched, both: Callable[[str], list[Any]], leased: Callable[[str], Any]
+) -> None:
+    """It still answers, as a replica does: nobody writes to it, and who did is led to the new one. Nor does anybody
+    believe what it says of what changed."""
     stores = both(watched.url)
     for number, store in enumerate(stores):
         store.create(session(number), NOW)
+    slot = slot_of(key_of(0))
+    listening = [stores[1].asked, leased(watched.url).counters]
+    noted = [until(counters)[slot] for counters in listening]
     with watched.sentinels[1].client() as sentinel, watched.servers[0].client(password="pw") as client:
         assert client.wait(1, 5000) == 1
         assert sentinel.execute_command("SENTINEL", "FAILOVER", "main") == b"OK"
         until(lambda: client.info("replication")["role"] == "slave", 30)
+    for counters, before in zip(listening, noted, strict=True):
+        assert before not in [counts[slot] for counts in [counters() for _ in range(20)] if counts is not None]
     for number, store in enumerate(stores):
         until(lambda store=store, number=number: store.save(session(number, version=2), NOW) is None, 30)
         with watched.servers[1].client(password="pw") as client:
             assert client.get(store.operations.key_of(key_of(number))).startswith(b"S0000000002")
         assert store.load(key_of(number), NOW) == session(number, version=2)
+    noted = [until(counters, 30)[slot] for counters in listening]
+    stores[0].end(key_of(0), "revoked", NOW)
+    assert listening[0]()[slot] != noted[0]
+    until(lambda: (counts := listening[1]()) is not None and counts[slot] != noted[1])
     for store in both(watched.url.replace("/main", "/other")):
         with pytest.raises(StoreUnavailable, match="other"):
             store.load(key_of("ada"), NOW)
@@ -385,6 +410,20 @@ def test_over_tls_with_the_right_authority(tls_server: RedisServer, certificates
     assert strict.load(key_of("ada"), NOW) == session()
     with pytest.raises(StoreUnavailable):
         opened(f"rediss://{at}?ssl_ca_certs={certificates / 'ca.pem'}").load(key_of("ada"), NOW)
+
+
+def test_over_tls_a_process_hears_what_another_changes(
+    tls_server: RedisServer, certificates: Path, open_as: Any, leased: Callable[[str], Any]
+) -> None:
+    url = f"rediss://127.0.0.1:{tls_server.port + 1}?ssl_ca_certs={certificates / 'ca.pem'}"
+    far, asking, lagging = open_as("threads", url), open_as("asyncio", url), leased(url)
+    far.create(session(), NOW)
+    slot = slot_of(key_of("ada"))
+    asked, held = until(asking.asked)[slot], until(lagging.counters)[slot]
+    assert asking.asked()[slot] == asked
+    far.end(key_of("ada"), "revoked", NOW)
+    assert asking.asked()[slot] != asked
+    until(lambda: (counts := lagging.counters()) is not None and counts[slot] != held)
 
 
 def test_over_tls_whom_nobody_vouches_for_is_refused(
