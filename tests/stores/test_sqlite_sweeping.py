@@ -36,7 +36,7 @@ def write(store: SQLiteStore, now: float, name: object = "a write") -> None:
 
 
 def with_rests(store: SQLiteStore, rest: Callable[[float], None]) -> None:
-    store._sweeper = Sweeper(store._sweep, rest)
+    store._sweeper = Sweeper(store._sweep, store._checkpoint, rest)
 
 
 def test_a_write_is_answered_before_anything_is_swept(sqlite_store: SQLiteStore) -> None:
@@ -70,6 +70,40 @@ def test_between_two_steps_everybody_has_their_turn(sqlite_store: SQLiteStore, p
     assert rows(sqlite_store)["sessions"] == 2 * len(left)
 
 
+def test_after_some_steps_there_is_a_checkpoint_that_nobody_waits_for(sqlite_store: SQLiteStore) -> None:
+    """As long as it is in the ``-wal`` file alone, the next commit would have to move it."""
+
+    def checkpointed() -> int:
+        with closing(sqlite3.connect(f"{sqlite_store.path.as_uri()}?immutable=1", uri=True)) as without_wal:
+            count: int = without_wal.execute("SELECT count(*) FROM sessions").fetchone()[0]
+            return count
+
+    def checkpoint() -> None:
+        assert not sqlite_store._lock.locked()
+        sqlite_store._checkpoint()
+
+    fill(sqlite_store, 300)
+    with closing(sqlite3.connect(sqlite_store.path)) as elsewhere:
+        elsewhere.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    left: list[tuple[int, int]] = []
+
+    def rest(_seconds: float) -> None:
+        left.append((rows(sqlite_store)["sessions"], checkpointed()))
+
+    sqlite_store._sweeper = Sweeper(sqlite_store._sweep, checkpoint, rest)
+    write(sqlite_store, OVER)
+    sqlite_store._sweeper.wait()
+    assert left == [
+        (300 - n * sweeping.ROWS, 300 if n < sweeping.STEPS else 300 - n * sweeping.ROWS) for n in (1, 2, 3, 4)
+    ]
+
+
+def test_a_checkpoint_opens_no_store_that_was_closed(sqlite_store: SQLiteStore) -> None:
+    sqlite_store.close()
+    sqlite_store._checkpoint()
+    assert sqlite_store.counters() is None
+
+
 def test_what_is_not_over_stays(sqlite_store: SQLiteStore) -> None:
     fill(sqlite_store, 5)
     lasting = session("lasting", expires_at=int(OVER), sids=("lasting",))
@@ -84,7 +118,7 @@ def test_of_several_processes_one_sweeps(sqlite_store: SQLiteStore, path: Path) 
     fill(sqlite_store, 5)
     with closing(SQLiteStore(path)) as other:
         steps: list[bool] = []
-        other._sweeper = Sweeper(lambda now, first: bool(steps.append(other._sweep(now, first))))
+        other._sweeper = Sweeper(lambda now, first: bool(steps.append(other._sweep(now, first))), lambda: None)
         write(sqlite_store, OVER)
         sqlite_store._sweeper.wait()
         for number in range(7):
@@ -105,7 +139,7 @@ def test_it_is_looked_for_once_a_minute_and_a_clock_that_was_set_back_puts_nothi
         began.append(now)
         return False
 
-    sweeper = Sweeper(step)
+    sweeper = Sweeper(step, lambda: None)
     for now in (NOW, NOW + 1, NOW + EVERY - 1, NOW + EVERY, NOW + EVERY + 1, NOW - 3_600):
         sweeper.note(now)
         sweeper.wait()

@@ -116,7 +116,7 @@ class SQLiteStore:
         self._file: tuple[int, int] | None = None
         self._idle: list[sqlite3.Connection] = []
         self._readers = 0
-        self._sweeper = Sweeper(self._sweep)
+        self._sweeper = Sweeper(self._sweep, self._checkpoint)
 
     # Sessions ---------------------------------------------------------------------------------------------
 
@@ -356,6 +356,23 @@ class SQLiteStore:
                 self._roll_back(writer)
                 raise self._unavailable(error) from error
 
+    def _checkpoint(self) -> None:
+        """Rule 3 of :mod:`.sweeping`. Nobody waits for it, because a reader's connection does it."""
+        idle = self._idle
+        try:
+            reader = idle.pop()
+        except IndexError:
+            another = self._another_reader()
+            if another is None:
+                return
+            idle, reader = another
+        try:
+            reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        finally:
+            idle.append(reader)
+
     # Opening and closing ------------------------------------------------------------------------------------
 
     def _acquire(self) -> None:
@@ -372,12 +389,7 @@ class SQLiteStore:
     def _open_reader(self) -> tuple[list[sqlite3.Connection], sqlite3.Connection]:
         """A reader more, and the pool that it belongs to. It waits for a write only where the store is not open yet."""
         try:
-            while True:
-                with self._pool:
-                    if self._counters is not None:
-                        reader = schema.open_reader(self.path)
-                        self._readers += 1
-                        return self._idle, reader
+            while (reader := self._another_reader()) is None:
                 self._acquire()
                 try:
                     self._open()
@@ -385,6 +397,16 @@ class SQLiteStore:
                     self._lock.release()
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
+        return reader
+
+    def _another_reader(self) -> tuple[list[sqlite3.Connection], sqlite3.Connection] | None:
+        """The same where the store is open; else ``None``. Raises ``sqlite3.Error``."""
+        with self._pool:
+            if self._counters is None:
+                return None
+            reader = schema.open_reader(self.path)
+            self._readers += 1
+            return self._idle, reader
 
     def _identify(self) -> tuple[int, int]:
         found = os.stat(self.path)  # noqa: PTH116 - twice as fast as Path.stat, and on the way of every write

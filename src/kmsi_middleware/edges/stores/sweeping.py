@@ -4,8 +4,10 @@
    the other until nothing is left, and ends. Who does not write leaves nothing behind that could be swept.
 2. Between two steps it rests for as long as the last one took, so that others have the database half of the time
    at least.
-3. Of several processes one sweeps: who begins says so in the database.
-4. What is over counts as absent whether or not it was swept, so nothing depends on it.
+3. After a few steps the thread moves what they wrote from the ``-wal`` file to the database: a *checkpoint*. Else the
+   next commit would do it, and other writes would wait for the disk with it.
+4. Of several processes one sweeps: who begins says so in the database.
+5. What is over counts as absent whether or not it was swept, so nothing depends on it.
 """
 
 from __future__ import annotations
@@ -27,17 +29,22 @@ ROWS = 64
 SPARE_PAGES = 1_024
 """Free pages that the file keeps for what comes next; a quarter of it, if that is more."""
 _PAGES = 128
+STEPS = 4
+"""After so many steps there is a checkpoint: mostly before SQLite's own, which a commit makes after 1,000 pages."""
 _SHORTEST_REST = 0.001
 
 Step = Callable[[float, bool], bool]
 """Sweep once: as of an instant, and whether it is the first step. Answer: whether there is more."""
+Checkpoint = Callable[[], None]
+"""Move what was written to the database. Nobody waits for it but who calls."""
 
 
 class Sweeper:
-    """Sweeps one process's store. ``step`` does the work; ``rest`` waits, in seconds of real time."""
+    """Sweeps one process's store. ``step`` and ``checkpoint`` do the work; ``rest`` waits, in seconds of real time."""
 
-    def __init__(self, step: Step, rest: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, step: Step, checkpoint: Checkpoint, rest: Callable[[float], None] = time.sleep) -> None:
         self._step = step
+        self._checkpoint = checkpoint
         self._rest = rest
         self._due_at = float("-inf")
         self._busy = threading.Lock()
@@ -62,10 +69,12 @@ class Sweeper:
 
     def _run(self, now: float) -> None:
         try:
-            first = True
+            steps = 0
             began = time.perf_counter()
-            while self._step(now, first):
-                first = False
+            while self._step(now, steps == 0):
+                steps += 1
+                if steps % STEPS == 0:
+                    self._checkpoint()
                 self._rest(max(time.perf_counter() - began, _SHORTEST_REST))
                 began = time.perf_counter()
         except StoreUnavailable as error:
@@ -86,7 +95,7 @@ _MARKS = "DELETE FROM marks WHERE key IN (SELECT key FROM marks WHERE until <= ?
 
 
 def claim(writer: sqlite3.Connection, now: float) -> bool:
-    """Rule 3; in a transaction. False: another process has begun not long ago."""
+    """Rule 4; in a transaction. False: another process has begun not long ago."""
     return writer.execute(_CLAIM, (now, now - EVERY / 2, now)).rowcount == 1
 
 
