@@ -279,6 +279,30 @@ def test_an_outage_is_told_once(
     assert len([record for record in caplog.records if "revocation_lag" in record.message]) == 1
 
 
+def test_whatever_goes_wrong_there_is_another_attempt(near: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0.01)
+
+    def unforeseen(*_: object) -> None:
+        monkeypatch.undo()
+        raise TypeError("unforeseen")
+
+    monkeypatch.setattr(near._counts, "start_over", unforeseen)
+    leased(near)
+
+
+def test_there_is_no_lease_from_a_server_that_may_answer_before_it_tells(
+    near: RedisStore, far: RedisStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "keeps_order", lambda *_: False)
+    monkeypatch.setattr(module, "AGAIN", 0.01)
+    far.create(session(), NOW)
+    while "before it tells" not in caplog.text:
+        assert near.counters() is None
+        time.sleep(0.005)
+    assert near.counters() is None
+    assert near.version(KEY) == 1
+
+
 def test_closing_waits_for_no_message(server: RedisServer) -> None:
     store = open_store(server.url, revocation_lag=60_000)
     assert isinstance(store, RedisStore)
@@ -317,7 +341,9 @@ class Played:
     def greet(self) -> None:
         assert self.is_connected.wait(PATIENCE)
         self.is_connected.clear()
-        for answer in (b"+PONG\r\n", b"%0\r\n", b"+OK\r\n"):  # PING, HELLO 3, CLIENT TRACKING
+        info = b"redis_version:7.4.0\r\n"
+        greeted, looked = b"+PONG\r\n", (b"$%d\r\n%b\r\n" % (len(info), info), b"*0\r\n")  # PING; INFO, CONFIG GET
+        for answer in (greeted, *looked, b"%0\r\n", b"+OK\r\n"):  # HELLO 3, CLIENT TRACKING
             self.asked()
             self.side.sendall(answer)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+import hiredis
 import pytest
 import redis
 from tests.redis_support import RedisServer
@@ -17,6 +21,7 @@ from tests.stores.store_actors import NOW, key_of, session
 
 from kmsi_middleware.edges.stores import open_store
 from kmsi_middleware.edges.stores.redis import AsyncRedisStore, RedisStore, pipe, pipes
+from kmsi_middleware.edges.stores.redis.counts import keeps_order
 from kmsi_middleware.edges.stores.redis.listener import Listener
 from kmsi_middleware.vocabulary.effects import slot_of
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
@@ -159,8 +164,12 @@ def test_who_comes_when_the_question_is_on_its_way_waits_for_the_next(opened: Op
         b">2\r\n$10\r\ninvalidate\r\n_\r\n",
         b">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\nother\r\n",
         b">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n",
+        b">1\r\n$10\r\ninvalidate\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n:5\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n*1\r\n:5\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n*1\r\n_\r\n",
     ],
-    ids=["all forgotten", "another key", "another message"],
+    ids=["all forgotten", "another key", "another message", "no keys", "a number", "numbers", "nothing"],
 )
 def test_what_is_not_understood_vouches_for_nothing(opened: Opened, message: bytes) -> None:
     """Not even by the good answer that came in the same piece."""
@@ -355,11 +364,149 @@ def test_a_replica_vouches_for_nothing(opened: Opened, own: RedisServer, tmp_pat
         primary.stop()
 
 
+def test_a_loop_that_was_held_up_takes_no_server_for_a_silent_one(opened: Opened) -> None:
+    """Between the request and the sending of its question."""
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        listener, wire = played(opened)
+        time, held_up = loop.time, 0.0
+        loop.time = lambda: time() + held_up  # type: ignore[method-assign]
+        answer = listener.counters()
+        held_up = 10 * pipe.ANSWER_SECONDS
+        while not wire.sent:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        listener.data_received(ROLE)
+        assert await answer is not None
+        assert listener.is_open
+        listener.connection_lost(None)
+
+    asyncio.run(play())
+
+
+def test_a_lost_connection_is_made_again_where_the_app_has_taken_all_threads(opened: Opened, own: RedisServer) -> None:
+    """Else an app whose threads all wait for the store would wait for ever."""
+    store = opened(own.url)
+    store.create(session(), NOW)
+    ask = store.asynchronous
+
+    async def busy() -> None:
+        await ask.version(KEY)
+        go_on = threading.Event()
+        threads = int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+        waiting = [asyncio.create_task(anyio.to_thread.run_sync(go_on.wait)) for _ in range(threads)]
+        await asyncio.sleep(0)
+        with own.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                assert await ask.version(KEY) == 1
+        finally:
+            go_on.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(busy())
+
+
+def listeners(server: RedisServer) -> int:
+    with server.client() as client:
+        return sum("t" in each["flags"] for each in client.client_list())
+
+
+def nobody_listens(server: RedisServer) -> bool:
+    for _ in range(PATIENCE * 200):
+        if not listeners(server):
+            return True
+        time.sleep(0.005)
+    return False
+
+
+@pytest.mark.parametrize("end", ["the store is closed", "the loop ends"])
+def test_a_child_that_lives_on_keeps_nobody_listening(opened: Opened, own: RedisServer, end: str) -> None:
+    """Else the server would go on writing, and nobody would read."""
+    store = opened(own.url)
+    hold, held = os.pipe()
+    children = []
+
+    async def fork() -> None:
+        await listening(store.asynchronous)
+        child = os.fork()
+        if child == 0:
+            os.close(held)
+            os.read(hold, 1)  # until the parent is done
+            os._exit(0)
+        children.append(child)
+        assert listeners(own) == 1
+        if end == "the store is closed":
+            store.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(fork())
+    assert nobody_listens(own)
+    os.close(held)
+    assert os.waitpid(children[0], 0)[1] == 0
+
+
+def test_nor_does_a_child_that_outlives_its_killed_parent(own: RedisServer) -> None:
+    told, tell = os.pipe()
+
+    async def fork(store: RedisStore) -> None:
+        await listening(store.asynchronous)
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        os.write(tell, str(child).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    parent = os.fork()
+    if parent == 0:
+        store = open_store(own.url)
+        assert isinstance(store, RedisStore)
+        asyncio.run(fork(store))
+    os.waitpid(parent, 0)
+    child = int(os.read(told, 20))
+    try:
+        assert nobody_listens(own)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+ONE, FOUR, UNSAID = [b"io-threads", b"1"], [b"io-threads", b"4"], hiredis.ReplyError("NOPERM")
+
+
+@pytest.mark.parametrize(
+    ("info", "threads", "keeps"),
+    [
+        ("redis_version:6.0.16", FOUR, True),
+        ("redis_version:7.4.9", UNSAID, True),
+        ("redis_version:8.0.0", ONE, True),
+        ("redis_version:8.0.0", FOUR, False),
+        ("redis_version:10.2.1", UNSAID, False),
+        ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.2.8", FOUR, True),
+        ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0", ONE, True),
+        ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0", FOUR, False),
+        ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.0.0", ONE, False),
+        ("redis_version:next", ONE, False),
+        ("os:Linux", ONE, False),
+    ],
+)
+def test_who_may_answer_before_it_tells_is_not_listened_to(info: str, threads: object, keeps: bool) -> None:
+    assert keeps_order(f"# Server\r\n{info}\r\nredis_mode:standalone\r\n".encode(), threads) is keeps
+
+
+def test_who_does_not_say_what_it_is_is_not_listened_to() -> None:
+    assert not keeps_order(hiredis.ReplyError("NOPERM"), ONE)
+    assert not keeps_order(b"\xff", ONE)
+
+
+@pytest.mark.parametrize("forbidden", ["-client|tracking", "-info"])
 def test_where_the_server_lets_nobody_listen_sessions_are_asked_for_one_by_one(
-    opened: Opened, own: RedisServer, caplog: pytest.LogCaptureFixture
+    opened: Opened, own: RedisServer, caplog: pytest.LogCaptureFixture, forbidden: str
 ) -> None:
     with own.client() as client:
-        client.execute_command("ACL", "SETUSER", "app", "on", ">pass", "~*", "+@all", "-client|tracking")
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pass", "~*", "+@all", forbidden)
     store = opened(f"redis://app:pass@127.0.0.1:{own.port}/0")
     store.create(session(), NOW)
     ask = store.asynchronous

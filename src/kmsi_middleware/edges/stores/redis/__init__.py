@@ -148,7 +148,9 @@ class AsyncRedisStore:
 
     def renew(self) -> None:
         """See :mod:`kmsi_middleware.edges.forks`."""
-        self._inherited = self._by_loop  # closing its connections is not for the child
+        for pipes in self._by_loop.values():
+            pipes.let_go()
+        self._inherited = self._by_loop  # its event loops are not the child's
         self._reset()
 
     def _pipes(self) -> Pipes:

@@ -9,8 +9,9 @@ left to hear:
    *r*, and let a question be sent later than *r* on a connection that listens. The server carries out one command at a
    time, in turns of its loop, and before a turn ends it has put what the turn's commands invalidate into the
    connections that listen, and only then sends answers. So the question is read in a later turn, and the message about
-   the write was in the connection before the question's answer. (That is so where other threads of the server write
-   answers, too: connections that listen are its main thread's.)
+   the write was in the connection before the question's answer. That is so where other threads of the server write
+   answers, too, until Redis 7; since version 8, Redis and Valkey let these threads answer before the turn ends. So we
+   listen only to a server that keeps the order (:func:`keeps_order`).
 2. The question is for the server's role: one that is no primary any more may miss what the primary does.
 3. Who begins to listen moves all counts, for nobody knows what was missed: no count that was noted before vouches.
 4. A write of this process's own moves the count before it is answered; the message about it may come later.
@@ -33,6 +34,9 @@ import hiredis
 from ....vocabulary.effects import SLOTS, slot_of
 
 QUESTION: tuple[str, ...] = ("ROLE",)
+LOOK: tuple[tuple[str, ...], ...] = (("INFO", "server"), ("CONFIG", "GET", "io-threads"))
+"""What to ask before listening; by the older protocol, and an error is an answer."""
+DISORDER = "with I/O threads, a server of this version answers before it tells what changed (or it does not say)"
 
 
 class Misheard(Exception):
@@ -69,14 +73,27 @@ class Counts:
         """An invalidation: of some keys, or of all. Raises :class:`Misheard`."""
         if not isinstance(message, hiredis.PushNotification) or message[:1] != [b"invalidate"]:
             raise Misheard("the server says what is not understood")
-        if message[1] is None:
+        if message[1:] == [None]:
             raise Misheard("the server forgot all sessions")
         try:
             self.move(*(bytes.fromhex(key[len(self._prefix) :].decode("ascii")) for key in message[1]))
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
             raise Misheard("the server names a key that is none of ours") from error
 
 
 def is_primary(role: Any) -> bool:
     """Whether the answer to :data:`QUESTION` vouches (rule 2)."""
     return isinstance(role, list) and role[:1] == [b"master"]
+
+
+def keeps_order(info: Any, threads: Any) -> bool:
+    """Whether rule 1 holds for the server that gave these answers to :data:`LOOK`. Unknown: no."""
+    try:
+        told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        is_valkey = "valkey_version" in told
+        major = int(told["valkey_version" if is_valkey else "redis_version"].partition(".")[0])
+    except (AttributeError, ValueError, KeyError):
+        return False
+    if is_valkey and major >= 9:  # where threads can be added at any time
+        return False
+    return major < 8 or threads == [b"io-threads", b"1"]

@@ -25,10 +25,9 @@ from typing import Any
 
 import hiredis
 
-from ....vocabulary.errors import StoreUnavailable
 from ...forks import renew_after_fork
 from .client import CONNECT_SECONDS, Client
-from .counts import QUESTION, Counts, Misheard, is_primary
+from .counts import DISORDER, LOOK, QUESTION, Counts, is_primary, keeps_order
 
 _log = logging.getLogger("kmsi_middleware")
 
@@ -38,6 +37,14 @@ AGAIN = 1.0
 """Seconds between two attempts to listen."""
 
 
+def _elapsed() -> float:
+    """Seconds that passed, those in which the machine slept too: the server did not wait for it."""
+    return time.clock_gettime(_CLOCK) if _CLOCK is not None else time.monotonic()
+
+
+_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 class Lost(Exception):
     """The lease can't go on."""
 
@@ -45,7 +52,7 @@ class Lost(Exception):
 class Lease:
     """One process's counts. ``lag`` is in seconds; ``clock`` is monotonic, in seconds of real time."""
 
-    def __init__(self, client: Client, counts: Counts, lag: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, counts: Counts, lag: float, clock: Callable[[], float] = _elapsed) -> None:
         self.lag = lag
         self._client = client
         self._counts = counts
@@ -108,7 +115,7 @@ class Lease:
                     self._listen(connection, stopped)
                 finally:
                     _hang_up(connection)
-            except (OSError, Lost, Misheard, StoreUnavailable, hiredis.HiredisError) as error:
+            except Exception as error:  # whatever it is, there is another attempt
                 if stopped.is_set():
                     return
                 if not is_told or self._until > float("-inf"):  # once for each time that it goes wrong
@@ -129,7 +136,12 @@ class Lease:
     def _listen(self, connection: socket.socket, stopped: threading.Event) -> None:
         reader = hiredis.Reader()
         connection.settimeout(CONNECT_SECONDS)
-        for command in [*self._client.greeting(), *self._counts.listening]:
+        for greeting in self._client.greeting():
+            self._send(connection, greeting)
+            self._reply(connection, reader)
+        if not keeps_order(*(self._answer(connection, reader, command) for command in LOOK)):
+            raise Lost(DISORDER)
+        for command in self._counts.listening:
             self._send(connection, command)
             self._reply(connection, reader)
         self._counts.start_over()
@@ -152,6 +164,14 @@ class Lease:
                 return
             while (message := reader.gets()) is not False:
                 self._counts.hear(message)
+
+    def _answer(self, connection: socket.socket, reader: Any, command: tuple[str, ...]) -> Any:
+        """The reply to a command that the server may refuse."""
+        self._send(connection, command)
+        try:
+            return self._reply(connection, reader)
+        except Lost:
+            return None
 
     def _reply(self, connection: socket.socket, reader: Any) -> Any:
         """The reply to a command; messages that come before it are heard first."""

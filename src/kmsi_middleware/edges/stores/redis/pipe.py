@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -58,8 +59,6 @@ class Pipe(asyncio.Protocol):
     def _put(self, packed: bytes, answer: Any) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
-            if not self._waiting:
-                self._heard = self._loop.time()
         self._out.append(packed)
         self._waiting.append(answer)
 
@@ -69,6 +68,8 @@ class Pipe(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self.is_open:
+            if len(self._waiting) == len(self._out):  # from now on, however long the loop was held up before
+                self._heard = self._loop.time()
             self._transport.write(b"".join(self._out))
             if self._timer is None:
                 self._timer = self._loop.call_at(self._heard + ANSWER_SECONDS, self._look)
@@ -88,6 +89,15 @@ class Pipe(asyncio.Protocol):
             self.is_open = False
             self._reason = reason
             self._transport.abort()
+
+    def let_go(self) -> None:
+        """In a forked child: the line is the parent's. Were it kept open here, the server would go on writing to it
+        when the parent is gone. The event loop is the parent's too, and must not hear of this."""
+        line = self._transport.get_extra_info("socket") if self.is_open else None
+        if line is not None:
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(nowhere, line.fileno(), inheritable=False)
+            os.close(nowhere)
 
     # What the transport calls -----------------------------------------------------------------------------
 

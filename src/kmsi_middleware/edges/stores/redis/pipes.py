@@ -23,21 +23,25 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 import hiredis
 
 from ....vocabulary.errors import StoreUnavailable
 from .client import CONNECT_SECONDS, ERRORS, Client, in_full
 from .cluster import Arguments
-from .counts import Counts
+from .counts import DISORDER, LOOK, Counts, keeps_order
 from .listener import Answer, Listener
 from .operations import Command, Operations, Servers
 from .pipe import Late, Lost, Pipe, packed
 from .values import version_of
 
 P = TypeVar("P", bound=Pipe)
+T = TypeVar("T")
 _log = logging.getLogger("kmsi_middleware")
 
+MOST_THREADS = 16
+"""Of an event loop, for what goes by redis-py."""
 AGAIN = 5.0
 """Seconds between two attempts to listen. While nobody does, every session is asked for by itself."""
 _ASK_VERSION = b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b"
@@ -71,6 +75,7 @@ class Pipes:
         self._version_question = _ASK_VERSION % (len(begin) + 64, begin)
         self._forget = forget
         self._life: AsyncGenerator[None, None] | None = None
+        self._threads = anyio.CapacityLimiter(MOST_THREADS)
 
     async def _live(self) -> AsyncGenerator[None, None]:
         """A generator that is under way when its event loop ends is closed by it: so are the connections."""
@@ -84,10 +89,17 @@ class Pipes:
         self._forget(self)
         if self._listening is not None:
             self._listening.cancel()
-        for pipe in [*self._pipes.values(), self._listener]:
-            if pipe is not None:
-                pipe.close()
+        for pipe in self._all():
+            pipe.close()
         self._pipes.clear()
+
+    def let_go(self) -> None:
+        """In a forked child: see :meth:`.pipe.Pipe.let_go`."""
+        for pipe in self._all():
+            pipe.let_go()
+
+    def _all(self) -> list[Pipe]:
+        return [*self._pipes.values(), *([self._listener] if self._listener is not None else [])]
 
     def counters(self) -> Awaitable[Sequence[int] | None]:
         """As ``AsyncSessionStore.counters``: on the way of nearly every request."""
@@ -134,7 +146,11 @@ class Pipes:
         return replies
 
     async def _on_thread(self, asked: Sequence[Command] | Servers) -> Any:
-        return await anyio.to_thread.run_sync(self._client.perform, asked)
+        return await self._threaded(self._client.perform, asked)
+
+    async def _threaded(self, function: Callable[..., T], *arguments: Any) -> T:
+        # Not with the app's own limit: its threads may all be waiting for the store.
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
 
     async def _in_cluster(self, commands: Sequence[Command]) -> list[Any]:
         """Each server's part at once; what one of them does not answer goes by redis-py's own ways."""
@@ -155,7 +171,7 @@ class Pipes:
         members = self._client.members
         try:
             if not members.are_known:
-                await anyio.to_thread.run_sync(members.primaries)
+                await self._threaded(members.primaries)
             return [command.server or members.place_of(command.key) for command in commands]
         except ERRORS as error:
             raise self._client.unavailable(error) from error
@@ -222,7 +238,15 @@ class Pipes:
         self._listen_at = self.loop.time() + AGAIN
         listener = Listener(self.loop, counts, client)
         try:
-            await self._open("", listener, [*client.greeting(), *counts.listening])
+            await self._open("", listener, client.greeting())
+            async with asyncio.timeout(CONNECT_SECONDS):
+                try:
+                    if not keeps_order(*[await listener.ask(packed(command)) for command in LOOK]):
+                        raise Lost(DISORDER)
+                    await self._say(listener, counts.listening)
+                except BaseException:
+                    listener.close()
+                    raise
         except (Lost, Late, StoreUnavailable, OSError, TimeoutError) as error:
             _log.info("%s: every session is asked for by itself: %s", client.address.shown, error)
         else:
@@ -236,9 +260,12 @@ class Pipes:
             self._life = self._live()
             await anext(self._life)
         client, context = self._client, None
-        host, port = await anyio.to_thread.run_sync(client.where, server)  # may have to ask the Sentinels
+        if server or client.address.kind != "sentinel":
+            host, port = client.where(server)
+        else:
+            host, port = await self._threaded(client.where, server)
         if client.address.tls is not None:
-            context = await anyio.to_thread.run_sync(client.tls_context)  # reads files
+            context = await self._threaded(client.tls_context)  # reads files
         async with asyncio.timeout(CONNECT_SECONDS):
             transport, _ = await self.loop.create_connection(
                 lambda: pipe, host, port, ssl=context, server_hostname=host if context else None
@@ -246,13 +273,17 @@ class Pipes:
             with suppress(OSError):
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             try:
-                for reply in [await pipe.ask(packed(each)) for each in greeting]:
-                    if isinstance(reply, Exception):
-                        raise client.unavailable(reply)
+                await self._say(pipe, greeting)
             except BaseException:
                 pipe.close()
                 raise
         return pipe
+
+    async def _say(self, pipe: Pipe, commands: Sequence[Arguments]) -> None:
+        """What a connection begins with. Raises :class:`StoreUnavailable` for what the server refuses."""
+        for reply in [await pipe.ask(packed(command)) for command in commands]:
+            if isinstance(reply, Exception):
+                raise self._client.unavailable(reply)
 
 
 def _says(reply: Any, word: str) -> bool:
