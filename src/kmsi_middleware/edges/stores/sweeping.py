@@ -28,7 +28,8 @@ ROWS = 64
 """Of each table so many go with one step at most: it holds the database for one or two milliseconds."""
 SPARE_PAGES = 1_024
 """Free pages that the file keeps for what comes next; a quarter of it, if that is more."""
-_PAGES = 128
+_PAGES = 8
+"""So many free pages are given back with one step: in a large file, to move one takes a quarter of a millisecond."""
 STEPS = 4
 """After so many steps there is a checkpoint: mostly before SQLite's own, which a commit makes after 1,000 pages."""
 _SHORTEST_REST = 0.001
