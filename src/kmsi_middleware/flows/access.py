@@ -9,7 +9,7 @@
 4. A session that "never persistent" covers loses its persistence at once; none gains it without a sign-in.
 5. Without policies nothing of this costs anything.
 
-Seed: Configure authentication session management with Conditional Access.
+Entra ID: Configure authentication session management with Conditional Access.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 4. "Don't show this again" keeps the answer for this person in this browser for a year; signing out forgets a
    Yes, because it ends the persistence, and whatever still waits in this browser.
 
-Seed: Manage the 'Stay signed in?' prompt.
+Entra ID: Manage the 'Stay signed in?' prompt.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
    unless that would lose the second factor while the older one will do.
 4. A locked device goes on serving its background requests, so locking alone ends nothing.
 
-Seed: Configure authentication session management, "User sign-in frequency and device identities".
+Entra ID: Configure authentication session management, "User sign-in frequency and device identities".
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 4. A token that was not renewed for 14 days is worth nothing until it is.
 5. Its time of renewal is the ``auth_time`` that apps are told, and what a sign-in frequency counts from.
 
-Seed: Configure authentication session management, "User sign-in frequency and device identities".
+Entra ID: Configure authentication session management, "User sign-in frequency and device identities".
 """
 
 from __future__ import annotations

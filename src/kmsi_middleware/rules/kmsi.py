@@ -1,7 +1,7 @@
 """Whether "Stay signed in?" is asked after a sign-in, and what holds when it is not.
 
 One table, read from the top; the first row that fits decides, and its name is recorded with the sign-in.
-Seed "Manage the 'Stay signed in?' prompt", section "Troubleshoot": the prompt is shown only when it can
+Entra ID, "Manage the 'Stay signed in?' prompt", section "Troubleshoot": the prompt is shown only when it can
 benefit the user.
 """
 

@@ -12,7 +12,7 @@
 7. With keeping switched off (``keep_me_signed_in_days=0``) a persistent session falls back to rule 1's
    ``session_lifetime`` and its cookie becomes non-persistent.
 
-Seeds: Azure AD B2C "Configure session behavior" (lifetime, rolling and absolute, KMSI); Entra ID "rolling
+Sources: Azure AD B2C "Configure session behavior" (lifetime, rolling and absolute, KMSI); Entra ID "rolling
 window of 90 days".
 """
 

@@ -21,7 +21,7 @@ from ..vocabulary.signals import Risk
 SUCCESS = 0
 INTERRUPT = 50140
 INTERRUPT_REASON = 'This error occurred due to "Keep me signed in" interrupt when the user was signing in.'
-"""The failure reason of 50140, in the words of the seed "Manage the 'Stay signed in?' prompt"."""
+"""The failure reason of 50140, in the words of Entra ID, "Manage the 'Stay signed in?' prompt"."""
 INTERRUPT_CODE = "kmsi_interrupt"
 """Our own code for 50140."""
 ABANDONED_AFTER = 600

@@ -225,7 +225,8 @@ class Settings:
         unit="true or false",
         effect="Whether a Yes that was given at the issuer (Entra's `signin_state` with `kmsi`, AD FS's `psso`) "
         "counts as the answer Yes here.",
-        source="Seed “authentication session management”: persistent sessions of AD FS are complied with",
+        source="Entra ID, “Configure authentication session management”: persistent sessions of AD FS are complied "
+        "with",
     )
     kmsi_asked_by: Literal["app", "idp"] = _setting(
         "app",
@@ -239,14 +240,14 @@ class Settings:
         unit="mapping of names to properties; a text: JSON",
         effect="Azure AD B2C's user flows or policies, each with its own authority and session behavior: see below. "
         "The first that signs in is the one that sign-ins go through; `/.auth/login?user_flow=…` names another.",
-        source="Seed “session behavior”: User flows",
+        source="Azure AD B2C, “Configure session behavior”: user flows",
         read=read_user_flows,
     )
     sign_in_signals: SignInSignalsHook | None = _setting(
         None,
         unit="function, sync or async",
         effect="Says what the ID token doesn't: risk, shared device, guest, silent, consent. Async only under ASGI.",
-        source="Seed “stay signed in prompt”: the logic that hides the prompt",
+        source="Entra ID, “Manage the ‘Stay signed in?’ prompt”: the logic that hides the prompt",
         environment=False,
     )
     clock_skew: int = _setting(
@@ -305,7 +306,7 @@ class Settings:
         unit="file, folder, or list",
         effect="Conditional Access policies and named locations, in Microsoft Graph's JSON. Files are read again when "
         "they change.",
-        source="Seed “authentication session management”; Microsoft Graph `conditionalAccessPolicy`",
+        source="Entra ID, “Configure authentication session management”; Microsoft Graph `conditionalAccessPolicy`",
     )
     claims_map: Mapping[str, str] = _setting(
         {},
@@ -340,14 +341,15 @@ class Settings:
         unit="seconds, 0 to 86,400",
         effect="For how long requests in the background go on after a sign-in, or the issuer's word, fell due, if the "
         "person does nothing.",
-        source="Seed “authentication session management”: example 2",
+        source="Entra ID, “Configure authentication session management”: example 2",
     )
     revalidate_every: int = _setting(
         0,
         unit="seconds, 300 to 86,400; 0 is off",
         effect="How often the issuer is asked whether a session still stands: with the refresh token where there is "
         "one, else by taking the browser there and back.",
-        source="Seed “authentication session management”: any violation of IT policies revokes the session",
+        source="Entra ID, “Configure authentication session management”: any violation of IT policies revokes the "
+        "session",
     )
     current_risk: CurrentRiskHook | None = _setting(
         None,
@@ -360,7 +362,7 @@ class Settings:
         None,
         unit="URL",
         effect="Where a person is sent whom a policy tells to change the password.",
-        source="Seed “authentication session management”: policy 3",
+        source="Entra ID, “Configure authentication session management”: policy 3",
     )
     country_database: str | None = _setting(
         None,

@@ -1,7 +1,7 @@
 """User flows: the ways through a sign-in that Azure AD B2C calls user flows or policies, a table of its own.
 
 1. Each has a name, B2C's (``B2C_1_…``, or ``B2C_1A_…`` for a custom policy), and an authority of its own, where its
-   metadata document is (seed "Configure session behavior": one per policy).
+   metadata document is (Azure AD B2C, "Configure session behavior": one per policy).
 2. What a flow does not say of its sessions, the app's settings say.
 3. The app's sign-ins go through the first flow that signs in; the others are asked for by name.
 4. All flows of an app are of one tenant, so of one origin.
@@ -25,7 +25,7 @@ Scope = Literal["tenant", "application", "policy", "suppressed"]
 
 SIGN_IN: tuple[Kind, ...] = ("sign_up_and_sign_in", "sign_in")
 NEVER_KEPT: tuple[Kind, ...] = ("sign_up", "password_reset")
-"""Seed: "KMSI is not supported with password reset or sign-up user flows"."""
+"""Azure AD B2C: "KMSI is not supported with password reset or sign-up user flows"."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": get_args(Kind),

@@ -1,4 +1,4 @@
-"""The provider as a tenant of Azure AD B2C (seed "Configure session behavior").
+"""The provider as a tenant of Azure AD B2C ("Configure session behavior").
 
 ========== ==========================================================================================
 endpoints  addresses as B2C has them, one metadata document for each user flow

@@ -1,4 +1,4 @@
-"""Sign-out of a tenant, in the order of the seed "Configure session behavior".
+"""Sign-out of a tenant, in the order of its page "Configure session behavior".
 
 1. The session that counts for the flow and the app ends. With the scope *application* the others live on.
 2. Then the browser goes to the federated provider that the person signed in at, if that has an

@@ -7,7 +7,7 @@
 3. In ``RelyingParty`` and ``UserJourneyBehaviors`` an unknown name is refused: it would silently be the default.
    Everywhere else it is named among the notes, as everything is that has no meaning here.
 
-Sources: seed "Configure session behavior"; Azure AD B2C, ``RelyingParty``; ``TrustFrameworkPolicy_0.3.0.0.xsd``.
+Sources: Azure AD B2C, "Configure session behavior", ``RelyingParty``; ``TrustFrameworkPolicy_0.3.0.0.xsd``.
 """
 
 from __future__ import annotations

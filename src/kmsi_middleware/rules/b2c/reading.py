@@ -151,7 +151,7 @@ def truth(element: Element, text: str) -> bool:
 
 
 def truth_of_item(element: Element, text: str) -> bool:
-    """The same in a metadata item, where capitals don't count: the seed writes ``True``."""
+    """The same in a metadata item, where capitals don't count: B2C's documentation writes ``True``."""
     return truth(element, text.lower())
 
 

@@ -18,5 +18,5 @@ impact             what policies came to over many sign-ins
 lint               what a careful administrator would be told about a set of policies
 =================  ===================================================================================
 
-Seed: Configure authentication session management with Conditional Access.
+Entra ID: Configure authentication session management with Conditional Access.
 """

@@ -8,7 +8,8 @@
    So one more policy never makes an outcome weaker.
 4. Policies in report-only mode are judged by the same rules, and change nothing.
 
-Seed: Configure authentication session management with Conditional Access. Microsoft Graph: ``whatIfAnalysisResult``.
+Entra ID: Configure authentication session management with Conditional Access. Microsoft Graph:
+``whatIfAnalysisResult``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@
 8. In a browser, what fell due waits for the person's next interaction: requests in the background go on until the
    first navigation is refused, and for two hours at most. Never on routes with an authentication context.
 
-Seed: Configure authentication session management, "User sign-in frequency" (default, examples 1 to 3), "Require
+Entra ID: Configure authentication session management, "User sign-in frequency" (default, examples 1 to 3), "Require
 reauthentication every time", "Prompt tolerance". OpenID Connect Core 1.0 §3.1.2.1 (``max_age``), §2 (``auth_time``).
 """
 
@@ -32,7 +32,7 @@ from .facts import Proofs
 from .policy import Policy
 
 TOLERANCE = 300
-"""Seconds within which nobody is asked twice (seed, "Prompt tolerance")."""
+"""Seconds within which nobody is asked twice (section "Prompt tolerance")."""
 UNUSED = 90 * DAY
 """The default sign-in frequency: a rolling window."""
 BACKGROUND_GRACE = 7_200

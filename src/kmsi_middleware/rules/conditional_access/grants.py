@@ -6,7 +6,7 @@
 4. ``passwordChange``: the password was changed after the person was told to, and the person signed in after that.
 5. ``block`` is met by nothing.
 
-Seed: Configure authentication session management, "Policy 3". RFC 8176 (``amr``); Microsoft Graph
+Entra ID: Configure authentication session management, "Policy 3". RFC 8176 (``amr``); Microsoft Graph
 ``conditionalAccessGrantControls``.
 """
 

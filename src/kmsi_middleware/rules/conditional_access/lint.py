@@ -15,7 +15,7 @@ empty_policy                 a policy without a control
 
 Disabled policies are not looked at; those in report-only mode are, because they are meant to be switched on.
 
-Seed: Configure authentication session management. NIST SP 800-63B-4 §2.1.3, §2.2.3, §2.3.3. Entra ID, "Manage
+Entra ID: Configure authentication session management. NIST SP 800-63B-4 §2.1.3, §2.2.3, §2.3.3. Entra ID, "Manage
 emergency access accounts".
 """
 

@@ -8,7 +8,7 @@
 5. A persistent browser session, always or never, needs all applications and excludes none: all tabs of a browser
    share one session, and so its persistence.
 
-Seed: Configure authentication session management, "Policy 2: Persistent browser session". Graph:
+Entra ID: Configure authentication session management, "Policy 2: Persistent browser session". Graph:
 ``conditionalAccessGrantControls``, ``conditionalAccessSessionControls``, v1.0 and beta.
 """
 

@@ -3,7 +3,8 @@
 It is :func:`.evaluate.evaluate`, :func:`.grants.unmet`, :func:`.frequency.due` and
 :func:`kmsi_middleware.rules.kmsi.decide`, the very functions that decide in earnest, and nothing of its own.
 
-Seed: Configure authentication session management, "Validation". Microsoft Graph: ``conditionalAccessRoot: evaluate``.
+Entra ID: Configure authentication session management, "Validation". Microsoft Graph:
+``conditionalAccessRoot: evaluate``.
 """
 
 from __future__ import annotations
