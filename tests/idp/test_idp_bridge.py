@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -244,6 +245,8 @@ def test_an_unknown_path_is_a_page(mounted: EmbeddedIdP) -> None:
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0: must be loopback"),
         (["--host", "192.168.0.1"], "must be loopback"),
+        (["--port", "0"], "--port 0: give 1 to 65535"),
+        (["--port", "99999999"], "--port 99999999: give 1 to 65535"),
         (["--issuer", "https://login.example.com"], "loopback only"),
         (["--config", "/nowhere/idp.toml"], "/nowhere/idp.toml: can't be read"),
     ],
@@ -259,6 +262,15 @@ def test_the_command_says_which_extra_brings_the_server(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["--folder", str(tmp_path)]) == 2
     assert "kmsi-middleware[demo]" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_said_before_anything_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--folder", str(tmp_path), "--port", str(port)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"port {port} of 127.0.0.1: it is in use" in said.err
 
 
 def test_the_command_serves_without_trusting_proxy_headers(

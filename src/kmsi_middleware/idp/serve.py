@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +18,8 @@ from .loopback import is_loopback
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serves until it is interrupted. Answers 2 when something about the arguments is not right."""
+    """Serves until it is interrupted. Answers 2 when something about the arguments is not right, and 1 when
+    the port can't be had."""
     parser = argparse.ArgumentParser(
         prog="kmsi idp", description="An OpenID provider for development, on this machine only."
     )
@@ -27,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if not is_loopback(given.host.strip("[]")):
         return _fail(f"--host {given.host}: must be loopback, such as 127.0.0.1, ::1 or localhost")
+    if not 1 <= given.port <= 65_535:
+        return _fail(f"--port {given.port}: give 1 to 65535")
     try:
         config = load_config(given.config) if given.config else default_config()
         idp = EmbeddedIdP(config, folder=given.folder, issuer=given.issuer)
@@ -36,9 +42,13 @@ def main(argv: Sequence[str]) -> int:
         import uvicorn
     except ModuleNotFoundError:
         return _fail("uvicorn is not installed. It comes with: pip install 'kmsi-middleware[demo]'")
+    host = given.host.strip("[]")
+    problem = _refused(host, given.port)
+    if problem:
+        return _fail(f"port {given.port} of {given.host}: {problem}; --port says which other one to take", code=1)
     print(_welcome(config, given.issuer or f"http://localhost:{given.port}"), flush=True)
     # proxy_headers would let a header decide what the peer is.
-    uvicorn.run(idp, host=given.host.strip("[]"), port=given.port, proxy_headers=False, log_level="warning")
+    uvicorn.run(idp, host=host, port=given.port, proxy_headers=False, log_level="warning")
     return 0
 
 
@@ -58,6 +68,19 @@ def _welcome(config: IdPConfig, issuer: str) -> str:
     return "\n".join(lines)
 
 
-def _fail(message: str) -> int:
+def _refused(host: str, port: int) -> str:
+    """Why nobody can listen there, as far as it shows before the server tries; empty if nothing speaks against it."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                if os.name == "posix":  # as the server does; elsewhere it means that several may listen at once
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        return {errno.EADDRINUSE: "it is in use", errno.EACCES: "it needs more rights"}.get(error.errno or 0, "")
+    return ""
+
+
+def _fail(message: str, code: int = 2) -> int:
     print(f"kmsi idp: {message}", file=sys.stderr)
-    return 2
+    return code
