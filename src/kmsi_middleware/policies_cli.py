@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -22,7 +23,7 @@ from .command_line import TIMES, WrongUse, ago, check_period, print_table, sign_
 from .edges.countries import Countries
 from .flows.deployment import EMBEDDED_CLIENT_ID
 from .rules.conditional_access.impact import Count, Impact, Impacts, summed_up
-from .rules.conditional_access.policy import PolicySet
+from .rules.conditional_access.policy import ALL, GUESTS, NONE, PolicySet
 from .rules.conditional_access.reading import PolicyError
 from .rules.conditional_access.what_if import OUTCOME_COLUMNS, POLICY_COLUMNS, Simulation, outcome_rows, policy_rows
 from .rules.sign_in_log import clean_text, timestamp
@@ -131,11 +132,22 @@ def _what_if(given: argparse.Namespace, clock: Clock) -> int:
         )
     except ValueError as error:
         raise WrongUse(str(error)) from None
+    _advise(given.user, policies)
     if given.json:
         print(json.dumps(face.as_json(found, applied_only=given.applied_only), indent=2))
         return 0
     _print_simulation(found, given.applied_only)
     return 0
+
+
+def _advise(ids: Iterable[str], policies: PolicySet) -> None:
+    """Whoever gives a name where the policies have ids is told, and not only that nothing applies."""
+    names = [name for name in ids if "@" in name]
+    groups = [policy.conditions.users for policy in policies.policies]
+    people = {person for users in groups for person in (*users.include, *users.exclude)} - {ALL, NONE, GUESTS}
+    if names and people and not any("@" in person for person in people):
+        told = clean_text(", ".join(names), 512)
+        print(f"The policies name people by id, and none as {told}: give --user the object id.", file=sys.stderr)
 
 
 def _print_simulation(found: Simulation, applied_only: bool) -> None:

@@ -117,6 +117,26 @@ def test_the_tables(run: Run) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("excluded", "user", "advised"),
+    [
+        (["bg"], "mia@example.com", True),
+        (["bg"], "mia", False),
+        (["bg@example.com"], "mia@example.com", False),
+        (["GuestsOrExternalUsers"], "mia@example.com", False),
+    ],
+)
+def test_a_name_where_the_policies_have_ids_is_advised_against(
+    run: Run, policies_json: Path, excluded: list[str], user: str, advised: bool
+) -> None:
+    policies_json.write_text(json.dumps([policy("Hourly", {"includeUsers": ["All"], "excludeUsers": excluded})]))
+    code, out, err = run("what-if", "--policies", "policies.json", "--user", user)
+    assert code == 0
+    assert out.startswith("POLICY")
+    advice = "The policies name people by id, and none as mia@example.com: give --user the object id.\n"
+    assert err == (advice if advised else "")
+
+
 def test_only_what_applies(run: Run) -> None:
     _, out, _ = run("what-if", "--policies", "policies.json", "--applied-only", *KNOWN)
     assert [line.split()[0] for line in out.splitlines() if line] == [
