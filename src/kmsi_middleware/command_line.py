@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .edges.sign_in_log import SignInLog, beside
 from .rules.sign_in_log import clean_text
+from .vocabulary.addresses import without_password
 from .vocabulary.settings import default_text, described
 
 TIMES = (
@@ -57,16 +58,23 @@ def check_period(since: float | None, until: float | None) -> None:
 
 def store_text(store: str | None) -> str:
     """The session store: the argument, ``KMSI_STORE``, or the default."""
+    if store is not None:
+        return store
     default = next(default_text(item) for item in described() if item.name == "store")
-    return store or os.environ.get("KMSI_STORE") or default
+    return os.environ.get("KMSI_STORE", default)  # an empty one is an empty value, as for all settings
 
 
 def sign_in_log(store: str | None) -> SignInLog:
     """The sign-in log beside a session store: the argument, ``KMSI_STORE``, or the default."""
     store = store_text(store)
     kind, _, place = store.partition(":")
+    if kind == "memory" or kind.partition("+")[0] in ("redis", "rediss"):
+        raise WrongUse(
+            f"with the store {without_password(store)!r} there is no sign-in log on disk; its records are on the "
+            "logger kmsi_middleware.sign_ins"
+        )
     if kind != "sqlite" or not place:
-        raise WrongUse(f"the store {store!r} has no sign-in log on disk: give --store sqlite:PATH")
+        raise WrongUse(f"the store {without_password(store)!r} is none that has a sign-in log: give sqlite:PATH")
     path = beside(Path(place))
     if not path.exists():
         raise NotDone(f"there is no sign-in log at {path} yet; --store sqlite:PATH or KMSI_STORE says where to look")

@@ -43,14 +43,18 @@ def add_commands(commands: Any, positive: Callable[[str], int]) -> None:
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", metavar="sqlite:PATH", help="the session store (default: KMSI_STORE)")
+    parser.add_argument(
+        "--store",
+        metavar="STORE",
+        help="the session store: sqlite:PATH, or redis://HOST:6379/0 and its like (default: KMSI_STORE)",
+    )
 
 
 def _opened(given: argparse.Namespace, clock: Clock) -> Sessions:
     store = store_text(given.store)
     kind, _, place = store.partition(":")
     if kind == "memory":
-        raise WrongUse(f"the store {store!r} is seen by its own process alone: give --store sqlite:PATH")
+        raise WrongUse(f"the store {store!r} is seen by its own process alone: give sqlite:PATH or redis://HOST:6379/0")
     try:
         sessions = Sessions(store=store, clock=clock, by="cli")
     except SettingsError as error:
@@ -211,7 +215,9 @@ def _one(sessions: Sessions, text: str) -> Session | Tombstone:
         raise WrongUse(f"{len(found)} sessions begin with {digits}: give more of the id")
     for session in found.values():
         return session
-    raise NotDone(f"there is no session {digits}")
+    if len(digits) == 64:
+        raise NotDone(f"there is no session {digits}")
+    raise NotDone(f"no live session begins with {digits}; for one that has ended give the whole id")
 
 
 def _all(sessions: Sessions) -> Iterator[Session]:

@@ -151,8 +151,10 @@ def test_nothing_found_and_more_to_find_are_said_beside_the_table(run: Run, plac
         (["sign-ins", "--since", "9999-12-31T23:59:59-14:00"], "there is no sign-in log"),
         (["sign-ins", "--since", "1h", "--until", "2h"], "--since must be before --until"),
         (["sign-ins", "--limit", "0"], "'0': give a whole number from 1 on"),
-        (["sign-ins", "--store", "memory:"], "the store 'memory:' has no sign-in log on disk"),
-        (["sign-ins", "--store", "sqlite:"], "give --store sqlite:PATH"),
+        (["sign-ins", "--store", "memory:"], "no sign-in log on disk; its records"),
+        (["policy-impact", "--store", "rediss+sentinel://h/s"], "are on the logger kmsi_middleware.sign_ins"),
+        (["sign-ins", "--store", "sqlite:"], "give sqlite:PATH"),
+        (["sign-ins", "--store", ""], "give sqlite:PATH"),
         (["sign-ins", "stray"], "unrecognized arguments: stray"),
     ],
 )
@@ -161,6 +163,17 @@ def test_bad_input_gets_one_line(run: Run, arguments: list[str], says: str) -> N
     assert code == (1 if "there is no" in says else 2)
     assert out == ""
     assert says in err
+
+
+def test_a_message_about_the_store_has_no_password(run: Run) -> None:
+    code, _, err = run("sign-ins", "--store", "redis://app:s3cret@cache.example/0")
+    assert (code, "s3cret" in err, "cache.example" in err) == (2, False, True)
+
+
+def test_an_empty_store_is_not_the_default(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(place / ".kmsi")
+    monkeypatch.setenv("KMSI_STORE", "")
+    assert run("sign-ins")[:2] == (2, "")
 
 
 def test_a_broken_log_is_named(run: Run, place: Path) -> None:

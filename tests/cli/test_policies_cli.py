@@ -463,7 +463,7 @@ def test_a_period_without_sign_ins(run: Run, place: Path) -> None:
     [
         (["--since", "soon"], 2, "'soon' is no time"),
         (["--since", "1h", "--until", "2h"], 2, "--since must be before --until"),
-        (["--store", "memory:"], 2, "the store 'memory:' has no sign-in log on disk"),
+        (["--store", "memory:"], 2, "with the store 'memory:' there is no sign-in log on disk"),
         ([], 1, "there is no sign-in log at"),
     ],
 )

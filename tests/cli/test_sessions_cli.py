@@ -214,7 +214,7 @@ def test_one_that_ran_out_is_shown_as_ended(run: Run, store: SQLiteStore) -> Non
     ("text", "code", "said"),
     [
         ("aaaa", 2, "2 sessions begin with aaaa: give more of the id"),
-        ("eeee", 1, "there is no session eeee"),
+        ("eeee", 1, "no live session begins with eeee; for one that has ended give the whole id"),
         ("e" * 64, 1, "there is no session eeee"),
         ("aaa", 2, "give its 4 first hexadecimal digits or more"),
         ("xyzw", 2, "is no session's id"),
@@ -345,6 +345,7 @@ def test_everything_is_ended_after_a_yes_only(
         ("memory:", 2, "is seen by its own process alone"),
         ("sqlite:", 2, "setting store"),
         ("nonsense", 2, "setting store"),
+        ("", 2, "setting store"),
     ],
 )
 @pytest.mark.parametrize("command", [["list"], ["show", "aaaa"], ["revoke", "--everything", "--yes"]])
