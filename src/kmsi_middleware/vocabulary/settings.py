@@ -102,7 +102,8 @@ class Settings:
     response_mode: Literal["query", "form_post"] = _setting(
         "query",
         unit="name",
-        effect="How the issuer sends the answer back. Both are always accepted.",
+        effect="How the issuer is asked to send the answer back: `query`, in the address, or `form_post`, as a form. "
+        "Both are always accepted.",
         source="OAuth 2.0 Form Post Response Mode 1.0",
     )
     id_token_algorithms: tuple[str, ...] = _setting(
@@ -130,7 +131,7 @@ class Settings:
         unit="list of texts, newest last",
         effect="Keys that seal what the browser carries during a sign-in. The newest seals, all of them open, "
         "so a key is rotated by appending one and dropping the oldest a day later. At least 32 characters "
-        "each. Required, except with `embedded`, where one is made and kept.",
+        "each. Required, except with `embedded`, where one is made, and kept beside an SQLite store.",
         source="ASVS 9.1.1",
         secret=True,
     )
@@ -186,8 +187,8 @@ class Settings:
         0,
         unit="milliseconds, 50 to 60,000; 0 is strict",
         effect="Only for one Redis or Valkey server, or one that Sentinels watch: for how long after a revocation was "
-        "answered another process may still let a request pass. Within it, requests are answered from memory; 0 asks "
-        "the server for each.",
+        "answered another process may still let a request pass. Within it, requests are answered from memory. 0: "
+        "the server is asked before any request passes (under ASGI with one question for all that wait).",
         source="",
     )
     session_lifetime: int = _setting(
@@ -231,8 +232,9 @@ class Settings:
     kmsi_asked_by: Literal["app", "idp"] = _setting(
         "app",
         unit="name",
-        effect="Who asks “Stay signed in?”: this app, or the issuer on its own page, whose tokens do not tell the "
-        "answer. With `idp` the session here is never persistent, and renewed silently while the issuer's lasts.",
+        effect="Who asks “Stay signed in?”: this app (`app`), or the issuer on its own page (`idp`), whose tokens do "
+        "not tell the answer. With `idp` the session here is never persistent, and renewed silently while the "
+        "issuer's lasts.",
         source="Azure AD B2C: Enable Keep me signed in",
     )
     user_flows: UserFlows = _setting(
@@ -298,7 +300,8 @@ class Settings:
     sign_in_log_days: int = _setting(
         30,
         unit="days, 1 to 3,650",
-        effect="How long sign-in records are kept.",
+        effect="How long sign-in records are kept: on disk beside an SQLite store; with any other store the last "
+        "10,000 in the memory of each process. All of them are on the logger `kmsi_middleware.sign_ins`.",
         source="Entra ID: sign-in logs are kept for 30 days",
     )
     policies: Any = _setting(
@@ -325,15 +328,15 @@ class Settings:
     step_up: Literal["max_age", "acr_values", "claims"] = _setting(
         "max_age",
         unit="name",
-        effect="How the issuer is asked for what an authentication context needs: a fresh sign-in, the context in "
-        "`acr_values`, or in `claims` (`acrs`, as Entra ID has it). The last two are checked in the answer.",
+        effect="How the issuer is asked for what an authentication context needs: a fresh sign-in (`max_age`), the "
+        "context in `acr_values`, or in `claims` (`acrs`, as Entra ID has it). The last two are checked in the answer.",
         source="RFC 9470; OpenID Connect Core 1.0 §5.5",
     )
     missing_auth_time: Literal["refuse", "trust_sign_in"] = _setting(
         "refuse",
         unit="name",
-        effect="What a sign-in frequency makes of an issuer that does not say when the person signed in: nobody gets "
-        "in, or the sign-in at this app counts.",
+        effect="What a sign-in frequency makes of an issuer that does not say when the person signed in. `refuse`: "
+        "nobody gets in. `trust_sign_in`: the sign-in at this app counts.",
         source="OpenID Connect Core 1.0 §2: `auth_time`",
     )
     background_grace: int = _setting(
