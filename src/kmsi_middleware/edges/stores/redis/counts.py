@@ -17,8 +17,8 @@ left to hear:
 4. A write of this process's own moves the count before it is answered; the message about it may come later.
 
 :mod:`.lease` asks ahead of the requests, and vouches for as long as the lag allows; :mod:`.listener` asks when there
-are requests that wait. It takes Redis 6 or Valkey. In a Redis Cluster a slot may move to a server that we don't listen
-to, so there is neither.
+are requests that wait. It takes Redis 6.2 or Valkey. In a Redis Cluster a slot may move to a server that we don't
+listen to, so there is neither.
 """
 
 from __future__ import annotations
