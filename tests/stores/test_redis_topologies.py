@@ -18,6 +18,7 @@ from tests.stores import test_store_contract as contract
 from tests.stores.store_actors import DAY, ISSUER, NOW, key_of, session
 
 from kmsi_middleware.edges.stores import open_store
+from kmsi_middleware.edges.stores.redis import lease, pipes
 from kmsi_middleware.vocabulary.effects import SessionStore, slot_of
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
 from kmsi_middleware.vocabulary.session import Mark, Session, user_key
@@ -319,10 +320,12 @@ def test_the_sentinels_lead_to_the_new_primary(watched: Watched, both: Callable[
 
 
 def test_a_primary_that_was_demoted_is_left(
-    watched: Watched, both: Callable[[str], list[Any]], leased: Callable[[str], Any]
+    watched: Watched, both: Callable[[str], list[Any]], leased: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It still answers, as a replica does: nobody writes to it, and who did is led to the new one. Nor does anybody
     believe what it says of what changed."""
+    monkeypatch.setattr(pipes, "AGAIN", 0.05)
+    monkeypatch.setattr(lease, "AGAIN", 0.05)
     stores = both(watched.url)
     for number, store in enumerate(stores):
         store.create(session(number), NOW)
