@@ -263,12 +263,16 @@ class SQLiteStore:
 
     # Reading ------------------------------------------------------------------------------------------------
 
-    def _read(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    def _read(self, statement: str, values: tuple[Any, ...] = (), *, opens: bool = True) -> list[Any]:
+        """``opens=False``: reads nothing where the store is not open."""
         idle = self._idle
         try:
             reader = idle.pop()
         except IndexError:
-            idle, reader = self._open_reader()
+            another = self._open_reader(opens)
+            if another is None:
+                return []
+            idle, reader = another
         try:
             return reader.execute(statement, values).fetchall()
         except (sqlite3.Error, UnicodeError) as error:
@@ -358,20 +362,7 @@ class SQLiteStore:
 
     def _checkpoint(self) -> None:
         """Rule 3 of :mod:`.sweeping`. Nobody waits for it, because a reader's connection does it."""
-        idle = self._idle
-        try:
-            reader = idle.pop()
-        except IndexError:
-            another = self._another_reader()
-            if another is None:
-                return
-            idle, reader = another
-        try:
-            reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
-        finally:
-            idle.append(reader)
+        self._read("PRAGMA wal_checkpoint(PASSIVE)", opens=False)
 
     # Opening and closing ------------------------------------------------------------------------------------
 
@@ -386,10 +377,18 @@ class SQLiteStore:
             self._file = self._identify()
         return self._writer, self._counters
 
-    def _open_reader(self) -> tuple[list[sqlite3.Connection], sqlite3.Connection]:
-        """A reader more, and the pool that it belongs to. It waits for a write only where the store is not open yet."""
+    def _open_reader(self, opens: bool) -> tuple[list[sqlite3.Connection], sqlite3.Connection] | None:
+        """A reader more, and the pool that it belongs to. It waits for a write only where the store is not open yet;
+        there, ``None`` unless it ``opens`` the store."""
         try:
-            while (reader := self._another_reader()) is None:
+            while True:
+                with self._pool:
+                    if self._counters is not None:
+                        reader = schema.open_reader(self.path)
+                        self._readers += 1
+                        return self._idle, reader
+                if not opens:
+                    return None
                 self._acquire()
                 try:
                     self._open()
@@ -397,16 +396,6 @@ class SQLiteStore:
                     self._lock.release()
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
-        return reader
-
-    def _another_reader(self) -> tuple[list[sqlite3.Connection], sqlite3.Connection] | None:
-        """The same where the store is open; else ``None``. Raises ``sqlite3.Error``."""
-        with self._pool:
-            if self._counters is None:
-                return None
-            reader = schema.open_reader(self.path)
-            self._readers += 1
-            return self._idle, reader
 
     def _identify(self) -> tuple[int, int]:
         found = os.stat(self.path)  # noqa: PTH116 - twice as fast as Path.stat, and on the way of every write
