@@ -25,7 +25,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     # A prefetch is nobody's activity, and a WebSocket's handshake can't carry a renewed cookie for sure.
     extend = not request.websocket and not is_prefetch(request)
     found = yield from sessions.find(app, request, now, extend=extend)
-    if found.session is not None and app.settings.revalidate_every:
+    if found.session is not None:
         asked = yield from revalidation.revalidate(app, request, found, _return_to(app, request), now)
         if isinstance(asked, Reply):
             return asked
