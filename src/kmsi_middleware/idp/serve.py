@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--folder", metavar="DIR", type=Path, default=Path(".kmsi"), help="where to keep state")
     parser.add_argument("--issuer", metavar="URL", help="default: what the browser's address bar says")
     given = parser.parse_args(argv)
-    if not is_loopback(given.host.strip("[]")):
+    host = given.host.strip("[]")
+    if not is_loopback(host):
         return _fail(f"--host {given.host}: must be loopback, such as 127.0.0.1, ::1 or localhost")
     if not 1 <= given.port <= 65_535:
         return _fail(f"--port {given.port}: give 1 to 65535")
@@ -42,7 +43,6 @@ def main(argv: Sequence[str]) -> int:
         import uvicorn
     except ModuleNotFoundError:
         return _fail("uvicorn is not installed. It comes with: pip install 'kmsi-middleware[demo]'")
-    host = given.host.strip("[]")
     problem = _refused(host, given.port)
     if problem:
         return _fail(f"port {given.port} of {given.host}: {problem}; --port says which other one to take", code=1)

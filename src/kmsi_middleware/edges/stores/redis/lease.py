@@ -49,6 +49,10 @@ class Lost(Exception):
     """The lease can't go on."""
 
 
+class Refused(Lost):
+    """The server does not do what it was told."""
+
+
 class Lease:
     """One process's counts. ``lag`` is in seconds; ``clock`` is monotonic, in seconds of real time."""
 
@@ -170,7 +174,7 @@ class Lease:
         self._send(connection, command)
         try:
             return self._reply(connection, reader)
-        except Lost:
+        except Refused:
             return None
 
     def _reply(self, connection: socket.socket, reader: Any) -> Any:
@@ -178,7 +182,7 @@ class Lease:
         while True:
             while (message := reader.gets()) is not False:
                 if isinstance(message, hiredis.ReplyError):
-                    raise Lost(str(message))
+                    raise Refused(str(message))
                 if not isinstance(message, hiredis.PushNotification):
                     return message
                 self._counts.hear(message)
