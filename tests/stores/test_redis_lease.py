@@ -303,6 +303,17 @@ def test_there_is_no_lease_from_a_server_that_may_answer_before_it_tells(
     assert near.version(KEY) == 1
 
 
+def test_a_server_that_keeps_the_order_anyhow_need_not_tell_of_its_threads(server: RedisServer) -> None:
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">pass", "~*", "+@all", "-config|get")
+    store = open_store(f"redis://app:pass@127.0.0.1:{server.port}/0", revocation_lag=LAG)
+    assert isinstance(store, RedisStore)
+    try:
+        leased(store)
+    finally:
+        store.close()
+
+
 def test_closing_waits_for_no_message(server: RedisServer) -> None:
     store = open_store(server.url, revocation_lag=60_000)
     assert isinstance(store, RedisStore)
