@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,36 @@ def settles(condition: Callable[[], Awaitable[object]]) -> Awaitable[None]:
                 await asyncio.sleep(0.005)
 
     return wait()
+
+
+def silences(server: RedisServer) -> list[tuple[bool, bool]]:
+    """Of each connection to the server, as the system has it: whether TCP asks on it for the other side, and whether
+    that is known within a minute."""
+    found = []
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE
+    for descriptor in Path("/dev/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(descriptor.name))) as connection:
+            if connection.family == socket.AF_INET and connection.getpeername()[1] == server.port:
+                asks = connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                first, between, times = (
+                    connection.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (idle, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                )
+                found.append((bool(asks), first + between * times <= 60))
+    return found
+
+
+def test_no_connection_is_dropped_for_its_silence(opened: Opened, own: RedisServer) -> None:
+    """What lies between drops what is silent for some minutes, and may tell neither side."""
+    store = opened(own.url)
+    store.create(session(), NOW)  # a thread's
+
+    async def look() -> list[tuple[bool, bool]]:
+        await store.asynchronous.load(KEY, NOW)
+        await listening(store.asynchronous)
+        return silences(own)
+
+    assert asyncio.run(look()) == [(True, True)] * 3
 
 
 def test_until_it_listens_nothing_is_vouched_for_and_nobody_waits(opened: Opened, redis_url: str) -> None:

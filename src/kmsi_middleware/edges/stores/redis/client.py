@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Sequence
@@ -36,6 +37,18 @@ from .operations import Command, Servers
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 """How long a connection, and an answer, may take."""
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": 30,
+        "TCP_KEEPALIVE": 30,  # macOS's name for it
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 3,
+    }.items()
+    if hasattr(socket, name)
+}
+"""Seconds of silence before TCP asks for the other side, seconds between such questions, how many. What lies between
+(a NAT, a load balancer) drops a silent connection after minutes, so the system's own two hours are too late."""
 ERRORS = (redis.RedisError, redis.RedisClusterException, OSError)
 
 
@@ -160,6 +173,7 @@ class Client:
             "socket_timeout": ANSWER_SECONDS,
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_keepalive": True,
+            "socket_keepalive_options": KEEPALIVE,
             "protocol": 2,
             **(address.tls or {}),
         }

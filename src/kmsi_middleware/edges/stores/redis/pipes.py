@@ -28,7 +28,7 @@ import anyio.to_thread
 import hiredis
 
 from ....vocabulary.errors import StoreUnavailable
-from .client import CONNECT_SECONDS, ERRORS, Client, in_full
+from .client import CONNECT_SECONDS, ERRORS, KEEPALIVE, Client, in_full
 from .cluster import Arguments
 from .counts import DISORDER, LOOK, Counts, keeps_order
 from .listener import Answer, Listener
@@ -271,7 +271,10 @@ class Pipes:
                 lambda: pipe, host, port, ssl=context, server_hostname=host if context else None
             )
             with suppress(OSError):
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                connection = transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for option, value in KEEPALIVE.items():
+                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
             try:
                 await self._say(pipe, greeting)
             except BaseException:
