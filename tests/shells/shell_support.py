@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from kmsi_middleware.wsgi import KMSIMiddleware as WSGIMiddleware
 HOME = "http://localhost:8000"
 IDP = "http://127.0.0.1:8400"  # another site than the apps', and its cookies are third-party to them
 SECRET = "0123456789abcdef0123456789abcdef"
+JWT = re.compile(rb"eyJ[\w-]+\.eyJ")  # as every token in the clear begins, and nothing sealed does
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
