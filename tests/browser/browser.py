@@ -1,7 +1,7 @@
 """A real browser, as a person has it before them: what the scenarios do with one and see in it, whichever it is.
 
 Waits are for something to be seen, with a bound; nothing sleeps. Besides the page, there is what the browser says
-of it: its console, and its network events, in which every request has the headers that were really sent.
+of it: its console, its network events, and the headers that were really sent.
 
 The primitives, below, are what each kind does in its own way: ``chromium.py`` and ``firefox.py``.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, NamedTuple, Self, cast
 from urllib.parse import urlsplit
 
 from selenium.webdriver.common.keys import Keys
@@ -38,13 +38,19 @@ class Fetched:
     url: str
     method: str
     kind: str
-    sent: dict[str, str] = field(default_factory=dict)
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
         return urlsplit(self.url).path
+
+
+class Sent(NamedTuple):
+    """One request as it went over the network."""
+
+    url: str
+    headers: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,12 @@ class Browser(ABC):
     def fetched(self) -> list[Fetched]:
         """Every request since the start, each redirect's too."""
 
+    @property
+    @abstractmethod
+    def sent(self) -> list[Sent]:
+        """Every request that went over the network, with its headers as they were there. May come later than the
+        answer: wait for it."""
+
     @abstractmethod
     def forget_what_was_seen(self) -> None: ...
 
@@ -245,6 +257,15 @@ class Browser(ABC):
     def focused(self) -> str:
         """The text of what has the focus, or its name."""
         return str(self.js("const it = document.activeElement; return it.innerText || it.name || it.tagName"))
+
+    def sent_to(self, path: str, count: int) -> list[Sent]:
+        """Wait until the browser says what it sent to this path of whatever site, so many times."""
+
+        def told() -> list[Sent]:
+            return [sent for sent in self.sent if urlsplit(sent.url).path == path]
+
+        self.wait(f"What was sent to {path}", lambda: len(told()) >= count)
+        return told()
 
     # Doing
 

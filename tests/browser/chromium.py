@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
-from tests.browser.browser import Browser, Cookie, Fetched, lower
+from tests.browser.browser import Browser, Cookie, Fetched, Sent, lower
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -53,7 +54,9 @@ class Chromium(Browser):
         assert CHROMIUM is not None
         assert DRIVER is not None
         options.binary_location = CHROMIUM
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        net_log = profile.with_suffix(".net-log")
+        log_all = (f"--log-net-log={net_log}", "--net-log-capture-mode=IncludeSensitive")  # cookies, too
+        for flag in (*FLAGS, *log_all, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.page_load_strategy = "none"
         more = {**(preferences or {}), **(CONTINUE_WHERE_YOU_LEFT_OFF if restore else {})}
@@ -62,6 +65,7 @@ class Chromium(Browser):
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
         self._third_party = third_party
+        self._net_log = _NetLog(net_log)
         self.forget_what_was_seen()
 
     def change(self, third_party: str) -> bool:
@@ -167,13 +171,19 @@ class Chromium(Browser):
         self._read_logs()
         return self._fetched
 
+    @property
+    def sent(self) -> list[Sent]:
+        self._sent += [sent for at, sent in self._net_log.sent() if at >= self._since]
+        return self._sent
+
     def forget_what_was_seen(self) -> None:
         for log in ("browser", "performance"):
             self.driver.get_log(log)
         self._fetched: list[Fetched] = []
         self._console: list[str] = []
         self._open: dict[str, Fetched] = {}
-        self._early: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        self._sent: list[Sent] = []
+        self._since = time.monotonic()
 
     def _read_logs(self) -> None:
         for entry in self.driver.get_log("browser"):
@@ -190,28 +200,36 @@ class Chromium(Browser):
             if (before := self._open.get(key)) and (answer := event.get("redirectResponse")):
                 _answered(before, answer["status"], answer["headers"])
             request = event["request"]
-            fetched = Fetched(request["url"], request["method"], event.get("type", ""))
-            self._open[key] = fetched
-            self._fetched.append(fetched)
-            early = self._early.pop(key, [])
+            self._open[key] = Fetched(request["url"], request["method"], event.get("type", ""))
+            self._fetched.append(self._open[key])
         elif name == "responseReceived" and key in self._open:
             _answered(self._open[key], event["response"]["status"], event["response"]["headers"])
-            return
-        elif name.endswith("ExtraInfo"):
-            early = [(name, event)]
-        else:
-            return
-        for name_, event_ in early:
-            self._extra_info(key, name_, event_)
 
-    def _extra_info(self, key: str, name: str, event: dict[str, Any]) -> None:
-        """The headers as they went over the network. May come before the request's own event."""
-        fetched = self._open.get(key)
-        if name == "requestWillBeSentExtraInfo":
-            if fetched is None or fetched.sent:
-                self._early.setdefault(key, []).append((name, event))
-            else:
-                fetched.sent = lower(event["headers"])
+
+class _NetLog:
+    """Chromium's own log of its network: what DevTools say of a frame's request is lost where it comes after the frame
+    was given a process of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self._place, self._at, self._type = place, 0, -1
+
+    def sent(self) -> Iterator[tuple[float, Sent]]:
+        """What is new in it: when it was sent, by the monotonic clock, and what."""
+        with self._place.open("rb") as log:
+            log.seek(self._at)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break  # still being written
+                self._at += len(line)
+                if line.startswith(b'{"constants"'):
+                    types = json.loads(line.rstrip(b",\n") + b"}")["constants"]["logEventTypes"]
+                    self._type = types["HTTP_TRANSACTION_SEND_REQUEST_HEADERS"]
+                elif line.endswith(b'"type":%d},\n' % self._type):
+                    event = json.loads(line.rstrip(b",\n"))
+                    headers = lower(dict(header.split(": ", 1) for header in event["params"]["headers"]))
+                    target = event["params"]["line"].split(" ")[1]
+                    # The line names no scheme; what is looked at so is on http.
+                    yield int(event["time"]) / 1000, Sent(f"http://{headers['host']}{target}", headers)
 
 
 def _answered(fetched: Fetched, status: int, headers: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from selenium.webdriver.support.ui import WebDriverWait
 from tests.browser.bidi import Bidi, BidiError, from_wire, to_wire
-from tests.browser.browser import Browser, Cookie, Fetched, lower
+from tests.browser.browser import Browser, Cookie, Fetched, Sent, lower
 
 FIREFOX = shutil.which("firefox-esr")
 START_SECONDS, STOP_SECONDS = 60, 30
@@ -86,6 +86,7 @@ class Firefox(Browser):
         self._tab = self.tabs[0]
         self._window: dict[str, str] = {}
         self._fetched: list[Fetched] = []
+        self._sent: dict[tuple[str, int], Sent] = {}
         self._console: list[str] = []
         self._open: dict[tuple[str, int], Fetched] = {}
 
@@ -243,9 +244,14 @@ class Firefox(Browser):
         self._hear()
         return self._fetched
 
+    @property
+    def sent(self) -> list[Sent]:
+        self._hear()
+        return list(self._sent.values())
+
     def forget_what_was_seen(self) -> None:
         self._hear()
-        self._fetched, self._console, self._open = [], [], {}
+        self._fetched, self._console, self._open, self._sent = [], [], {}, {}
 
     def _hear(self) -> None:
         self.bidi("session.status")
@@ -265,7 +271,7 @@ class Firefox(Browser):
             self._open[key] = Fetched(request["url"], request["method"], kind)
             self._fetched.append(self._open[key])
         if fetched := self._open.get(key):
-            fetched.sent = _headers(request)
+            self._sent[key] = Sent(request["url"], _headers(request))
             if response := event.get("response"):
                 fetched.status, fetched.headers = response["status"], _headers(response)
 
