@@ -502,6 +502,13 @@ def test_the_only_session_leaves_nothing_to_sign_out_elsewhere() -> None:
     assert page.all("p", role="status") == []
 
 
+def test_who_is_signed_in_in_many_browsers_need_not_scroll_to_sign_out_all_others() -> None:
+    one = CONTEXTS["sessions.html"]["sessions"][1]
+    buttons = [text for _, text in read("sessions.html", sessions=[one] * 11).all("button")]
+    assert (buttons[0], buttons[-1], len(buttons)) == ("Sign out all others", "Sign out all others", 13)
+    assert len(read("sessions.html", sessions=[one] * 10).all("button")) == 11
+
+
 @pytest.mark.parametrize(("ended", "said"), [(0, "Nobody had to be"), (1, "One session was"), (12, "12 sessions were")])
 def test_how_many_were_signed_out_is_said(ended: int, said: str) -> None:
     assert said in read("sessions.html", ended=ended).one("p", role="status")[1]
