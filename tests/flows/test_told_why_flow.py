@@ -25,13 +25,14 @@ from tests.flows.flow_support import (
     set_cookies,
 )
 
-from kmsi_middleware.flows import guard, replies, telling
+from kmsi_middleware.flows import guard, telling, words
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
 from kmsi_middleware.vocabulary.messages import Forward
 from kmsi_middleware.vocabulary.session import EndReason
 
 REASONS: tuple[EndReason, ...] = get_args(EndReason)
+OURS = {"token", "cookie", "tombstone", "channel", "revoked", "issuer", "provider"}
 NEWS = [reason for reason in REASONS if reason not in ("signed_out", "replaced")]
 
 
@@ -62,8 +63,8 @@ def test_who_opens_a_page_is_told_why_and_gets_back_to_it(world: World, signed_i
     outcome = signed_in.get("/orders?page=2")
     page = told(outcome)
     assert page["reason"] == reason
-    assert page["code"] == replies.CODE_OF_REASON[reason]
-    assert (page["reason_title"], page["reason_text"]) == replies.WHY[reason]
+    assert page["code"] == words.CODE_OF_REASON[reason]
+    assert (page["reason_title"], page["reason_text"]) == words.WHY[reason]
     assert headers_of(outcome)["www-authenticate"] == 'Cookie realm="kmsi"'
     asked = query_of(page["login_url"])
     assert asked.pop("prompt", None) == ("login" if reason == "revoked" else None)
@@ -106,7 +107,7 @@ def test_the_page_the_problem_and_the_log_give_one_reason(world: World, signed_i
     problem = problem_of(signed_in.get("/orders", SCRIPT), 401)
     me = problem_of(signed_in.get("/.auth/me", NAVIGATION), 401)
     assert {posted["reason"], problem["reason"], me["reason"]} == {reason}
-    assert {posted["code"], problem["code"], me["code"]} == {replies.CODE_OF_REASON[reason]}
+    assert {posted["code"], problem["code"], me["code"]} == {words.CODE_OF_REASON[reason]}
     assert problem["detail"] == posted["reason_text"]
     assert [note["to"] for note in world.notes] == ["person", "script", "script"]
     for note in world.notes:
@@ -141,13 +142,13 @@ def test_of_one_that_ran_out_the_log_still_knows_the_person(settings: dict[str, 
 
 def test_every_reason_has_words_that_say_what_to_do() -> None:
     """In a person's words, not in ours."""
-    assert set(replies.CODE_OF_REASON) == set(REASONS) <= set(replies.WHY)
+    assert set(words.CODE_OF_REASON) == set(REASONS) <= set(words.WHY)
     for reason in REASONS:
-        title, text = replies.WHY[reason]
+        title, text = words.WHY[reason]
         assert title
         assert "Sign in to go on" in text
-        assert not {"token", "cookie", "tombstone", "channel", "revoked"} & set(text.lower().split())
-    assert len({replies.WHY[reason][1] for reason in REASONS}) == len(REASONS)
+        assert not OURS & set(text.lower().split())
+    assert len({words.WHY[reason][1] for reason in REASONS}) == len(REASONS)
 
 
 # Who is not kept from anything by it -----------------------------------------------------------------------

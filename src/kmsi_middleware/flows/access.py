@@ -287,7 +287,7 @@ def _without_password(wanting: tuple[Unmet, ...]) -> tuple[Unmet, ...]:
     return tuple(left)
 
 
-_NO_AUTH_TIME = "your organization limits how old a sign-in may be, and your provider does not say when you signed in"
+_NO_AUTH_TIME = "your organization limits how old a sign-in may be, and your sign-in service does not tell its age"
 
 
 def blocked(policy: str) -> Refused:
@@ -304,10 +304,10 @@ def _device_wanted(wanting: tuple[Unmet, ...]) -> Refused:
 
 def _still_wanting(second_factor: bool, reached: bool) -> Refused:
     if second_factor:
-        return Refused("second_factor_missing", "a second factor is wanted, and your provider showed none", status=403)
+        return Refused("second_factor_missing", "a second factor is wanted, and none was shown", status=403)
     if not reached:
-        return Refused("step_up_failed", "your provider did not confirm what this page needs", status=403)
-    detail = "your organization wants a fresh sign-in, and your provider answered with an older one"
+        return Refused("step_up_failed", "your sign-in service did not confirm what this page needs", status=403)
+    detail = "your organization wants a fresh sign-in, and your sign-in service answered with an older one"
     return Refused("sign_in_too_old", detail, status=403)
 
 

@@ -38,7 +38,7 @@ from ..vocabulary.effects import (
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Mark, Session, sid_key, user_key
-from . import forms, interrupt, replies
+from . import forms, interrupt, replies, words
 from .deployment import Deployment
 
 MARK_SECONDS = TRANSACTION_SECONDS + interrupt.WAITS_SECONDS
@@ -111,6 +111,6 @@ def _is_meant(session: Session, notice: LogoutNotice) -> bool:
 
 def _refused(error: Refused) -> Reply:
     """§2.8: every failure of the token's is a 400, in the words of OAuth; ``code`` is ours."""
-    body = {"error": "invalid_request", "error_description": replies.sentence(error.detail), "code": error.code}
+    body = {"error": "invalid_request", "error_description": words.sentence(error.detail), "code": error.code}
     headers = (("content-type", "application/json"), replies.NO_STORE, ("x-content-type-options", "nosniff"))
     return Reply(400, headers, json.dumps(body).encode())

@@ -298,8 +298,8 @@ def _no_cookies(app: Deployment, request: Request, now: float, transaction: Tran
         status=400,
         code="no_cookies",
         title="Your browser did not keep our cookie",
-        message="Signing in needs a cookie that lasts until you come back from your provider. Please allow cookies "
-        "for this site, or finish the sign-in in the browser where you started it.",
+        message="Signing in needs a cookie that lasts until you come back from your sign-in service. Please allow "
+        "cookies for this site, or finish the sign-in in the browser where you started it.",
         correlation_id=transaction.correlation_id,
         retry_to=transaction.return_to,
     )

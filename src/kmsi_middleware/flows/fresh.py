@@ -46,7 +46,7 @@ def after_revocation(
         case "login":
             return replace(ask, prompt="login")
         case "give up":
-            detail = "your sessions were ended, and your provider did not let you sign in anew, as is needed after that"
+            detail = "your sessions were ended, so you must sign in anew, and your sign-in service did not let you"
             raise Refused("fresh_sign_in_required", detail, status=403)
     return wanted
 
@@ -67,7 +67,7 @@ def recently(app: Deployment, session: Session, now: float) -> Ask | None:
     if session.asked_for == first.signature:
         return second
     if at is None:
-        detail = "this page needs a fresh sign-in, and your provider does not say when you signed in"
+        detail = "this page needs a fresh sign-in, and your sign-in service does not say when you signed in"
         raise Refused("auth_time_missing", detail, status=403)
-    detail = "this page needs a fresh sign-in, and your provider answered with an older one"
+    detail = "this page needs a fresh sign-in, and your sign-in service answered with an older one"
     raise Refused("fresh_sign_in_required", detail, status=403)

@@ -12,7 +12,7 @@ from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
 from ..vocabulary.session import Session
-from . import access, log, replies, revalidation, sessions, sign_in, telling
+from . import access, log, replies, revalidation, sessions, sign_in, telling, words
 from .deployment import Deployment
 
 
@@ -138,7 +138,7 @@ def _new_password(app: Deployment, request: Request, session: Session, ask: acce
         return replies.redirect(url)
     if demanded_at is not None and session.started_at <= demanded_at:
         return (yield from sign_in.again(app, request, now, _return_to(app, request), ask, session))
-    title, message = replies.WHY["password_change_required"]
+    title, message = words.WHY["password_change_required"]
     return replies.error_page(
         app,
         request,

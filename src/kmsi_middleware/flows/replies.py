@@ -14,6 +14,7 @@ from ..rules.targets import login_url, return_target
 from ..vocabulary.errors import ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import EndReason
+from . import words
 from .deployment import Deployment
 
 if TYPE_CHECKING:
@@ -22,63 +23,6 @@ if TYPE_CHECKING:
 Headers = Sequence[tuple[str, str]]
 NO_STORE = ("cache-control", "no-store")
 VARY = ("vary", "Cookie")
-
-CODE_OF_REASON: dict[EndReason, str] = {
-    "idle": "session_expired",
-    "absolute": "session_expired",
-    "signed_out": "signed_out",
-    "front_channel": "signed_out",
-    "back_channel": "signed_out",
-    "replaced": "session_replaced",
-    "revoked": "session_revoked",
-    "sign_in_frequency": "sign_in_frequency",
-    "policy": "policy",
-}
-
-WHY: dict[str, tuple[str, str]] = {
-    # Why a session ended, by the reason.
-    "idle": (
-        "Your session has ended",
-        "You were away for a while, so you were signed out to keep your account safe. Sign in to go on.",
-    ),
-    "absolute": ("Your session has ended", "A session here lasts only so long, even in use. Sign in to go on."),
-    "signed_out": ("You are signed out", "You signed out in this browser. Sign in to go on."),
-    "front_channel": (
-        "You are signed out",
-        "You signed out of another app, or at the place where you sign in, and so you were signed out here, too. "
-        "Sign in to go on.",
-    ),
-    "back_channel": (
-        "You are signed out",
-        "The place where you sign in has ended your session: you signed out there or of another app, or an "
-        "administrator did it. Sign in to go on.",
-    ),
-    "replaced": (
-        "Your session has ended",
-        "You have signed in again in this browser, and the newer session took this one’s place. Sign in to go on.",
-    ),
-    "revoked": (
-        "Your session was ended",
-        "You ended it from another device, or an administrator did, or the place where you sign in. Sign in to go on; "
-        "you will be asked to prove that it is you.",
-    ),
-    "sign_in_frequency": (
-        "Please sign in again",
-        "Your organization asks for a fresh sign-in from time to time. Sign in to go on.",
-    ),
-    "policy": (
-        "Please sign in again",
-        "Your organization’s rules for signing in have changed since you did. Sign in to go on.",
-    ),
-    # What is wanted where none ended, by the code.
-    "no_session": ("Please sign in", "You need to be signed in to do this."),
-    "session_unconfirmed": ("Please sign in again", "Your provider has not confirmed your session for a while."),
-    "insufficient_user_authentication": ("Please sign in again", "This needs a fresh sign-in."),
-    "password_change_required": (
-        "Please change your password",
-        "Your organization wants you to change your password before you go on. Then sign in again.",
-    ),
-}
 
 _PROMPT_AFTER = {"sign_in_revoked": "login", "fresh_sign_in_required": "login", "session_revoked": "login"}
 """What the next attempt asks for, by what the last one failed with."""
@@ -149,7 +93,7 @@ def refused(app: Deployment, request: Request, now: float, error: Refused) -> Re
         status=error.status,
         code=error.code,
         title="That did not work",
-        message=sentence(error.detail),
+        message=words.sentence(error.detail),
         retry_to=f"{request.site.root}/" if error.retry else None,
     )
 
@@ -183,9 +127,9 @@ def sign_in_failed(
     ``back``: the page that the sign-in was to lead to.
     """
     if isinstance(error, Refused):
-        status, message = error.status, sentence(error.detail)
+        status, message = error.status, words.sentence(error.detail)
     elif isinstance(error, ProviderUnavailable):
-        status, message = 503, "The place where you sign in does not answer as it should. Please try again in a moment."
+        status, message = 503, "Your sign-in service does not answer as it should. Please try again in a moment."
     else:
         status, message = 503, "Something that signing in needs is not available. Please try again in a moment."
     return error_page(
@@ -205,7 +149,7 @@ def sign_in_failed(
 
 def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None, *, as_page: bool) -> Reply:
     """401 for who has no session: a page or a problem that says why, where a session ended."""
-    code = CODE_OF_REASON[reason] if reason else "no_session"
+    code = words.CODE_OF_REASON[reason] if reason else "no_session"
     return _sign_in_first(app, request, code, reason or code, as_page=as_page)
 
 
@@ -222,7 +166,7 @@ def _sign_in_first(app: Deployment, request: Request, code: str, reason: str, *,
         request,
         code=code,
         reason=reason,
-        words=WHY[reason],
+        told=words.WHY[reason],
         challenge=f'Cookie realm="{app.settings.cookie_name}"',
         as_page=as_page,
         url=_login_url(app, request, back, prompt=_PROMPT_AFTER.get(code, "")),
@@ -246,7 +190,7 @@ def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code
         request,
         code=code,
         reason=reason,
-        words=WHY[code],
+        told=words.WHY[code],
         challenge=", ".join(parts),
         as_page=wants_page(request),
         url=f"{_login_url(app, request, _page_of(request))}&ask={app.seals.seal('ask', kept, now)}",
@@ -259,13 +203,13 @@ def _unauthorized(
     *,
     code: str,
     reason: str,
-    words: tuple[str, str],
+    told: tuple[str, str],
     challenge: str,
     as_page: bool,
     url: str,
 ) -> Reply:
     """A 401 that tells the way to sign in: a page, or a problem that scripts and htmx can follow."""
-    title, text = words
+    title, text = told
     headers: Headers = (("www-authenticate", challenge),)
     if as_page:
         context = {
@@ -299,8 +243,3 @@ def _page_of(request: Request) -> str:
         if url.startswith(origin + "/"):
             return url[len(origin) :]
     return f"{request.site.root}/"
-
-
-def sentence(text: str) -> str:
-    """A detail as a sentence."""
-    return text[:1].upper() + text[1:] + "."
