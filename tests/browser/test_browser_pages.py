@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from examples.demo_servers import Demo
+from selenium.webdriver.common.keys import Keys
 from tests.browser.browser import Browser
+from tests.browser.kinds import played_in
 
 NARROW, WIDE = 320, 1280  # 320: WCAG 2.2, 1.4.10
 TARGET = 24  # WCAG 2.2, 2.5.8
@@ -139,3 +141,27 @@ def picture(browser: Browser, name: str) -> None:
     if folder := os.environ.get("TEST_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"{name}-{browser.calls_itself.lower()}.png").write_bytes(browser.picture())
+
+
+@played_in("chromium-blocked")
+def test_what_was_written_when_the_session_ended_is_not_lost(browser: Browser, notebook: str) -> None:
+    """By keyboard, as far as it is ours: the main action is another tab's sign-in, and a reload sends it again."""
+    browser.sign_in(notebook, "Notebook")
+    browser.write("#note", "A long letter")
+    browser.forget_cookies()
+    browser.press("Keep it")
+    browser.sees("Please sign in")
+    assert "What you have just sent was not saved" in browser.text
+    here = browser.tab
+    assert browser.tab_to("Sign in in another tab") == 2
+    browser.keys(Keys.ENTER)
+    browser.wait("Another tab", lambda: len(browser.tabs) == 2)
+    browser.go_to(next(tab for tab in browser.tabs if tab != here))
+    browser.pick("mia")
+    browser.sees("Stay signed in?")
+    browser.press("Yes")
+    browser.is_at(notebook, "Notebook")
+    browser.go_to(here)
+    browser.reload()
+    browser.is_at(notebook, "Notebook")
+    assert browser.value_of("#note") == "A long letter"

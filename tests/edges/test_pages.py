@@ -47,9 +47,12 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "app_name": "Contoso",
         "reason_title": "Your session has ended",
         "reason_text": "It lasted a day.",
+        "is_lost": True,
         "login_url": "/.auth/login",
         "code": "session_expired",
         "reason": "absolute",
+        "correlation_id": "7d0d9a1c-4c5f-4d2b-9a5e-0b1f3b9e7a11",
+        "time": "2025-03-04T05:06:07Z",
     },
     "sessions.html": {
         "app_name": "Contoso",
@@ -463,8 +466,7 @@ def test_logged_out_with_nothing_left_says_nothing_of_it() -> None:
 def test_session_ended() -> None:
     page = read("session_ended.html")
     assert page.one("h1")[1] == "Your session has ended"
-    assert [text for _, text in page.all("dd")] == ["session_expired", "absolute"]
-    assert page.one("a", href="/.auth/login")
+    assert page.one("p", **{"class": "text"})[1] == "It lasted a day."
 
 
 def test_sessions_say_which_is_this_one_and_what_each_button_signs_out() -> None:
@@ -512,6 +514,33 @@ def test_who_is_signed_in_in_many_browsers_need_not_scroll_to_sign_out_all_other
 @pytest.mark.parametrize(("ended", "said"), [(0, "Nobody had to be"), (1, "One session was"), (12, "12 sessions were")])
 def test_how_many_were_signed_out_is_said(ended: int, said: str) -> None:
     assert said in read("sessions.html", ended=ended).one("p", role="status")[1]
+
+
+def details(page: Page) -> list[tuple[str, str]]:
+    return [(name, text) for (_, name), (_, text) in zip(page.all("dt"), page.all("dd"), strict=True)]
+
+
+def test_session_ended_has_the_same_details() -> None:
+    assert details(read("session_ended.html")) == [
+        ("Code", "session_expired"),
+        ("Reason", "absolute"),
+        ("Correlation ID", "7d0d9a1c-4c5f-4d2b-9a5e-0b1f3b9e7a11"),
+        ("Time (UTC)", "2025-03-04T05:06:07Z"),
+    ]
+    assert "If you ask for help" in read("session_ended.html").one("main")[1]
+
+
+def test_what_was_sent_is_said_to_be_lost_with_the_way_to_keep_it() -> None:
+    """Another tab signs in, for this one to send it again when it is reloaded."""
+    page = read("session_ended.html")
+    assert "What you have just sent was not saved" in page.one("p", **{"class": "note soft"})[1]
+    here, elsewhere = page.all("a", href="/.auth/login")
+    assert here == ({"class": "button", "href": "/.auth/login"}, "Sign in")
+    assert elsewhere[0]["target"] == "_blank"
+    assert elsewhere[0]["rel"] == "noopener"
+    nothing_lost = read("session_ended.html", is_lost=False)
+    assert nothing_lost.one("a") == ({"class": "button primary", "href": "/.auth/login"}, "Sign in")
+    assert "not saved" not in nothing_lost.one("main")[1]
 
 
 def test_error_has_details_to_copy_and_a_way_on() -> None:

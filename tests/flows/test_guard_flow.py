@@ -118,6 +118,25 @@ def test_a_fetched_page_can_be_signed_in_to_and_returned_to_but_a_posted_form_ca
     assert query_of(posted.context["login_url"])["post_login_redirect_uri"] == "/cart"
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "is_lost"),
+    [
+        ("POST", {}, True),
+        ("POST", {"sec-fetch-mode": "", "sec-fetch-dest": ""}, True),
+        ("POST", {"sec-fetch-dest": "iframe"}, False),
+        ("POST", {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}, False),
+        ("POST", {"sec-fetch-mode": "", "sec-fetch-dest": "", "turbo-frame": "main"}, False),
+        ("GET", {"sec-fetch-dest": "iframe"}, False),
+    ],
+)
+def test_who_has_sent_a_form_is_told_that_it_was_not_saved(
+    browser: Browser, method: str, headers: dict[str, str], is_lost: bool
+) -> None:
+    """And only where a reload of the page would send it again."""
+    page = page_of(browser.send(browser.request(method, "/orders", {**NAVIGATION, **headers})), 401)
+    assert page.context["is_lost"] is is_lost
+
+
 PREFLIGHT = {"origin": "https://other.example", "access-control-request-method": "PUT", "sec-fetch-mode": "cors"}
 
 

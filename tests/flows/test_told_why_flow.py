@@ -59,12 +59,14 @@ def told(outcome: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("reason", NEWS)
 def test_who_opens_a_page_is_told_why_and_gets_back_to_it(world: World, signed_in: Browser, reason: EndReason) -> None:
-    end(world, signed_in, reason)
+    correlation_id = end(world, signed_in, reason).correlation_id
     outcome = signed_in.get("/orders?page=2")
     page = told(outcome)
     assert page["reason"] == reason
     assert page["code"] == words.CODE_OF_REASON[reason]
     assert (page["reason_title"], page["reason_text"]) == words.WHY[reason]
+    assert page["time"] == "2027-01-15T08:00:00Z"
+    assert page["correlation_id"] == correlation_id
     assert headers_of(outcome)["www-authenticate"] == 'Cookie realm="kmsi"'
     asked = query_of(page["login_url"])
     assert asked.pop("prompt", None) == ("login" if reason == "revoked" else None)
@@ -81,7 +83,7 @@ def test_a_reload_says_the_same_for_a_day(world: World, signed_in: Browser, reas
     first = signed_in.get("/orders")
     assert set_cookies(first) == ()
     world.now += DAY - 1
-    assert told(signed_in.get("/orders")) == told(first)
+    assert told(signed_in.get("/orders")) == {**told(first), "time": "2027-01-16T07:59:59Z"}
     world.now += 1
     assert location(signed_in.get("/orders")).startswith(f"{ISSUER}/authorize?")
 

@@ -33,7 +33,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     if found.session is not None:
         return (yield from _with_session(app, request, found, now, extend=extend))
     if app.is_public(request.path):
-        return Forward(refusal=_invitation(app, request, found))
+        return Forward(refusal=_invitation(app, request, found, now))
     return (yield from _without_session(app, request, found, now))
 
 
@@ -119,7 +119,7 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
             assert verdict.refusal is not None
             return replies.refused(app, request, now, verdict.refusal)
         case "refuse":
-            return replies.sign_in_due(app, request, verdict.ask, now)
+            return replies.sign_in_due(app, request, verdict.ask, session, now)
         case "password":
             return (yield from _new_password(app, request, session, verdict.ask, now))
     if not request.websocket and not is_prefetch(request):
@@ -131,7 +131,7 @@ def _new_password(app: Deployment, request: Request, session: Session, ask: acce
     """To where the password is changed; then a fresh sign-in; and if the password is still the old one, a page."""
     demanded_at = session.password_change_demanded_at
     if not _is_navigation(request):
-        return replies.sign_in_due(app, request, ask, now, code="password_change_required")
+        return replies.sign_in_due(app, request, ask, session, now, code="password_change_required")
     url = app.settings.password_change_url
     if demanded_at is None and url is not None:
         yield from sessions.change(session, password_change_demanded_at=int(now))
@@ -160,12 +160,12 @@ def _may_connect(app: Deployment, request: Request) -> bool:
     return origin in {item.lower() for item in allowed}
 
 
-def _invitation(app: Deployment, request: Request, found: sessions.Found) -> Reply | None:
+def _invitation(app: Deployment, request: Request, found: sessions.Found, now: float) -> Reply | None:
     """``protect="none"``: the app's 403 to an anonymous navigation becomes a sign-in, or the news."""
     if app.settings.protect != "none" or kind_of(request) is not Kind.NAVIGATION:
         return None
     if telling.is_news(app, found):
-        return replies.signed_out_answer(app, request, found.ended, as_page=True)
+        return replies.signed_out_answer(app, request, now, found.left, as_page=True)
     return replies.redirect(login_url(request.site, app.prefix, _return_to(app, request)))
 
 

@@ -37,7 +37,7 @@ def show(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     assert session is not None
     ask = fresh.recently(app, session, now)
     if ask is not None and kind_of(request) is not Kind.NAVIGATION:
-        return replies.sign_in_due(app, request, ask, now, code="insufficient_user_authentication")
+        return replies.sign_in_due(app, request, ask, session, now, code="insufficient_user_authentication")
     if ask is not None:
         return (yield from sign_in.again(app, request, now, _here(app, request), ask, session))
     reply = yield from _page(app, request, session, now)
@@ -73,7 +73,7 @@ def _admitted(app: Deployment, request: Request, now: float) -> Flow[Reply | For
     if isinstance(outcome, Reply) or outcome.session is not None:
         return outcome
     # The prefix is among the public paths, or the app decides: here it doesn't.
-    return outcome.refusal or replies.signed_out_answer(app, request, None, as_page=replies.wants_page(request))
+    return outcome.refusal or replies.signed_out_answer(app, request, now, None, as_page=replies.wants_page(request))
 
 
 def _here(app: Deployment, request: Request) -> str:

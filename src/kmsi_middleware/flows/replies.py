@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..rules.cookies import as_headers
-from ..rules.navigation import Kind, kind_of
+from ..rules.navigation import Kind, is_sent_form, kind_of
 from ..rules.targets import login_url, return_target
 from ..vocabulary.errors import ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Page, Reply, Request
-from ..vocabulary.session import EndReason
+from ..vocabulary.session import Session
 from . import words
 from .deployment import Deployment
 
 if TYPE_CHECKING:
     from .access import Ask
+    from .sessions import Left
 
 Headers = Sequence[tuple[str, str]]
 NO_STORE = ("cache-control", "no-store")
@@ -75,13 +76,17 @@ def error_page(
         "app_name": app.settings.app_name,
         "title": title,
         "message": message,
-        "code": code,
-        "correlation_id": correlation_id,
-        "time": datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "retry_url": retry,
         "retry_label": retry_label,
+        **_details(now, code, correlation_id),
     }
     return page(status, Page("error.html", context), cookies=cookies, headers=headers)
+
+
+def _details(now: float, code: str, correlation_id: str) -> dict[str, str]:
+    """What a person passes on who asks for help."""
+    time = datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"code": code, "correlation_id": correlation_id, "time": time}
 
 
 def refused(app: Deployment, request: Request, now: float, error: Refused) -> Reply:
@@ -147,39 +152,49 @@ def sign_in_failed(
     )
 
 
-def signed_out_answer(app: Deployment, request: Request, reason: EndReason | None, *, as_page: bool) -> Reply:
-    """401 for who has no session: a page or a problem that says why, where a session ended."""
-    code = words.CODE_OF_REASON[reason] if reason else "no_session"
-    return _sign_in_first(app, request, code, reason or code, as_page=as_page)
+def signed_out_answer(app: Deployment, request: Request, now: float, left: Left | None, *, as_page: bool) -> Reply:
+    """401 for who has no session: a page or a problem that says why, where a session ended and this is left of it."""
+    if left is None:
+        return _sign_in_first(app, request, now, "no_session", "no_session", as_page=as_page)
+    reason, correlation_id = left.tombstone.reason, left.tombstone.correlation_id
+    code = words.CODE_OF_REASON[reason]
+    return _sign_in_first(app, request, now, code, reason, correlation_id=correlation_id, as_page=as_page)
 
 
-def unconfirmed(app: Deployment, request: Request) -> Reply:
+def unconfirmed(app: Deployment, request: Request, now: float, session: Session) -> Reply:
     """401 for who has a session that the issuer has not confirmed, and can't be redirected."""
-    return _sign_in_first(app, request, "session_unconfirmed", "session_unconfirmed", as_page=wants_page(request))
+    code = "session_unconfirmed"
+    as_page = wants_page(request)
+    return _sign_in_first(app, request, now, code, code, correlation_id=session.correlation_id, as_page=as_page)
 
 
-def _sign_in_first(app: Deployment, request: Request, code: str, reason: str, *, as_page: bool) -> Reply:
+def _sign_in_first(
+    app: Deployment, request: Request, now: float, code: str, reason: str, *, correlation_id: str = "", as_page: bool
+) -> Reply:
     # A posted form or a script's fetch can't be repeated from here: the person goes back to where it came from.
     back = request.target if request.method == "GET" and as_page else _page_of(request)
     return _unauthorized(
         app,
         request,
+        now,
         code=code,
         reason=reason,
         told=words.WHY[reason],
         challenge=f'Cookie realm="{app.settings.cookie_name}"',
+        correlation_id=correlation_id,
         as_page=as_page,
         url=_login_url(app, request, back, prompt=_PROMPT_AFTER.get(code, "")),
     )
 
 
-def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code: str = "sign_in_frequency") -> Reply:
+def sign_in_due(
+    app: Deployment, request: Request, ask: Ask, session: Session, now: float, *, code: str = "sign_in_frequency"
+) -> Reply:
     """401 for who has a session, but needs a fresher sign-in, and can't be redirected (RFC 9470 §3).
 
     The link in it leads to that very sign-in, and back.
     """
     reason = code
-    kept = {"m": ask.max_age, "c": ask.context, "p": ask.prompt, "s": ask.second_factor}
     parts = ['Bearer error="insufficient_user_authentication"', f'error_description="{code}"']
     parts += [f'acr_values="{ask.context}"'] if ask.context else []
     parts += [f'max_age="{ask.max_age}"'] if ask.max_age is not None else []
@@ -188,23 +203,33 @@ def sign_in_due(app: Deployment, request: Request, ask: Ask, now: float, *, code
     return _unauthorized(
         app,
         request,
+        now,
         code=code,
         reason=reason,
         told=words.WHY[code],
         challenge=", ".join(parts),
+        correlation_id=session.correlation_id,
         as_page=wants_page(request),
-        url=f"{_login_url(app, request, _page_of(request))}&ask={app.seals.seal('ask', kept, now)}",
+        url=ask_url(app, request, _page_of(request), ask, now),
     )
+
+
+def ask_url(app: Deployment, request: Request, back: str, ask: Ask, now: float) -> str:
+    """Where that very sign-in starts, for a day."""
+    kept = {"m": ask.max_age, "c": ask.context, "p": ask.prompt, "s": ask.second_factor}
+    return f"{_login_url(app, request, back)}&ask={app.seals.seal('ask', kept, now)}"
 
 
 def _unauthorized(
     app: Deployment,
     request: Request,
+    now: float,
     *,
     code: str,
     reason: str,
     told: tuple[str, str],
     challenge: str,
+    correlation_id: str,
     as_page: bool,
     url: str,
 ) -> Reply:
@@ -216,9 +241,10 @@ def _unauthorized(
             "app_name": app.settings.app_name,
             "reason_title": title,
             "reason_text": text,
+            "is_lost": is_sent_form(request),
             "login_url": url,
-            "code": code,
             "reason": reason,
+            **_details(now, code, correlation_id),
         }
         return page(401, Page("session_ended.html", context, frame_ancestors=("'self'",)), headers=headers)
     if kind_of(request) is Kind.HTMX:

@@ -44,7 +44,7 @@ def revalidate(
             # The next request may be a navigation; a connection stays what it is.
             return replace(found, until=min(found.until, step.until) if goes_on else 0)
         case "refuse":
-            return sessions.Found() if is_public else replies.unconfirmed(app, request)
+            return sessions.Found() if is_public else replies.unconfirmed(app, request, now, session)
     if not (yield from _answers(app.authority(request.site, session.user_flow))):
         return (yield from _put_off(found, session, now))
     if step.name == "silent":

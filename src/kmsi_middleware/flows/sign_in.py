@@ -125,7 +125,7 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise Refused("bad_prompt", f"prompt can be {', '.join(sorted(PROMPTS))}")
     if kind_of(request) is not Kind.NAVIGATION:
-        return replies.signed_out_answer(app, request, None, as_page=replies.wants_page(request))
+        return replies.signed_out_answer(app, request, now, None, as_page=replies.wants_page(request))
     user_flow = user_flows.asked_for(app, query)
     # Another site's link may start a sign-in, but not replace the session that there is.
     is_cross_site = request.header("sec-fetch-site").lower() == "cross-site"
@@ -159,7 +159,7 @@ def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]
     given = forms.form(request) if request.method == "POST" else forms.query(request)
     if request.method != "POST" and kind_of(request) is not Kind.NAVIGATION:
         # An image or a frame of a sibling subdomain's has our cookies, and is no action of the person's.
-        return replies.signed_out_answer(app, request, None, as_page=replies.wants_page(request))
+        return replies.signed_out_answer(app, request, now, None, as_page=replies.wants_page(request))
     if (issuer := given.get("iss", "")) != request.site.issuer:
         provider: Provider = yield GetProvider(request.site.issuer)
         if not provider.may_be(issuer):

@@ -35,4 +35,4 @@ def tell(app: Deployment, request: Request, found: Found, now: float, *, as_page
         to: session_log.Recipient = "person" if as_page else "script"
         address = request.client_address
         yield NoteSession(session_log.told(left.id, left.tombstone, left.session, to=to, address=address, at=now))
-    return replies.signed_out_answer(app, request, found.ended, as_page=as_page)
+    return replies.signed_out_answer(app, request, now, left, as_page=as_page)

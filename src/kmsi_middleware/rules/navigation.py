@@ -62,8 +62,22 @@ def kind_of(request: Request) -> Kind:
         return Kind.PAGE if request.method != "HEAD" else Kind.SCRIPT
     if not wants_html or request.method == "HEAD":
         return Kind.SCRIPT
-    turbo = "turbo-frame" in request.headers or "vnd.turbo-stream" in request.header("accept").lower()
-    return Kind.NAVIGATION if request.method == "GET" and not turbo else Kind.PAGE
+    return Kind.NAVIGATION if request.method == "GET" and not _is_turbo(request) else Kind.PAGE
+
+
+def _is_turbo(request: Request) -> bool:
+    return "turbo-frame" in request.headers or "vnd.turbo-stream" in request.header("accept").lower()
+
+
+def is_sent_form(request: Request) -> bool:
+    """A form that a person sent from a page: reloaded, what it leads to sends it once more."""
+    return (
+        request.method == "POST"
+        and kind_of(request) is Kind.PAGE
+        and request.header("sec-fetch-mode").lower() in ("navigate", "")
+        and request.header("sec-fetch-dest").lower() in ("document", "")
+        and not _is_turbo(request)
+    )
 
 
 def is_plain_navigation(request: Request) -> bool:
