@@ -292,7 +292,7 @@ def test_a_token_of_another_flow_signs_nobody_in(tenant: Tenant, claims: dict[st
     browser = Browser(tenant)
     outcome = browser.get(tenant.answered(location(browser.get("/")), **claims), CROSS_SITE)
     assert code_of(outcome) == "id_token_user_flow"
-    assert detail in page_of(outcome, 502).context["message"]
+    assert detail in page_of(outcome, 502).context["detail"]
     assert not tenant.live()
 
 
@@ -655,7 +655,7 @@ def test_who_cancels_without_a_page_to_go_back_to_is_not_sent_to_sign_in_again(t
     for url in (location(browser.get("/orders")), location(by_link(browser, SIGN_UP, "/orders", "/orders"))):
         outcome = browser.get(tenant.refused(url, CANCELLED), CROSS_SITE)
         page = page_of(outcome, 403)
-        assert (page.context["title"], page.context["code"]) == ("Sign-in was cancelled", "access_denied")
+        assert (page.context["title"], page.context["code"]) == ("The sign-in was not completed", "access_denied")
 
 
 def test_with_protect_none_only_a_page_that_the_person_saw_is_gone_back_to() -> None:

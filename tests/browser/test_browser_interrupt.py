@@ -221,7 +221,7 @@ def test_a_consent_is_not_asked_twice_and_can_be_denied(browser: Browser, notebo
     browser.pick("mia")
     browser.sees("Allow access?")
     browser.press("Deny")
-    browser.sees("Sign-in was cancelled")
+    browser.sees("The sign-in was not completed")
     assert "access_denied" in browser.text
     browser.press("Try again")
     browser.sees(QUESTION)  # the provider knows her by now; this time it was not asked for her consent

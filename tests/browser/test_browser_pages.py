@@ -82,7 +82,7 @@ def _asking_and_failing(browser: Browser, demo: Demo, notebook: str) -> Iterator
     browser.sees("Allow access?")
     yield "provider-consent"
     browser.press("Deny")
-    browser.sees("Sign-in was cancelled")
+    browser.sees("The sign-in was not completed")
     yield "error-cancelled"
 
 

@@ -97,12 +97,15 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "error.html": {
         "app_name": "Contoso",
         "title": "That didn’t work",
-        "message": "The provider did not answer.",
+        "message": "Your sign-in service did not answer.",
+        "user_name": "Megan Bowen (megan@contoso.example)",
+        "is_neutral": False,
+        "ways": [("Go to Contoso", "/"), ("Try again", "/again")],
+        "sign_out_action": "/.auth/logout",
         "code": "provider_unavailable",
+        "detail": "The provider did not answer.",
         "correlation_id": "7d0d9a1c-4c5f-4d2b-9a5e-0b1f3b9e7a11",
         "time": "2025-03-04T05:06:07Z",
-        "retry_url": "/again",
-        "retry_label": "Try again",
     },
     "idp_sign_in.html": {
         "app_name": "Contoso",
@@ -520,6 +523,37 @@ def details(page: Page) -> list[tuple[str, str]]:
     return [(name, text) for (_, name), (_, text) in zip(page.all("dt"), page.all("dd"), strict=True)]
 
 
+def test_error_has_details_to_copy_and_ways_on() -> None:
+    page = read("error.html")
+    assert details(page) == [
+        ("Code", "provider_unavailable"),
+        ("Detail", "The provider did not answer."),
+        ("Correlation ID", "7d0d9a1c-4c5f-4d2b-9a5e-0b1f3b9e7a11"),
+        ("Time (UTC)", "2025-03-04T05:06:07Z"),
+    ]
+    assert page.all("form") == [({"method": "post", "action": "/.auth/logout"}, "Sign out Go to Contoso Try again")]
+    assert page.one("button")[0] == {"class": "button", "type": "submit"}
+    assert page.all("a") == [
+        ({"class": "button", "href": "/"}, "Go to Contoso"),
+        ({"class": "button primary", "href": "/again"}, "Try again"),
+    ]
+    assert page.one("p", **{"class": "who"})[1] == "Signed in as Megan Bowen (megan@contoso.example)"
+
+
+def test_error_of_nobody_and_with_little_to_say() -> None:
+    page = read(
+        "error.html", user_name="", sign_out_action=None, detail="", correlation_id="", ways=[("Try again", "/again")]
+    )
+    assert [text for _, text in page.all("dt")] == ["Code", "Time (UTC)"]
+    assert page.all("form") == page.all("button") == page.all("p", **{"class": "who"}) == []
+    assert page.one("a") == ({"class": "button primary", "href": "/again"}, "Try again")
+
+
+def test_only_an_error_that_nobody_wanted_is_marked_as_bad() -> None:
+    assert read("error.html").one("div", **{"class": "mark bad"})
+    assert read("error.html", is_neutral=True).one("div", **{"class": "mark soft"})
+
+
 def test_session_ended_has_the_same_details() -> None:
     assert details(read("session_ended.html")) == [
         ("Code", "session_expired"),
@@ -541,20 +575,6 @@ def test_what_was_sent_is_said_to_be_lost_with_the_way_to_keep_it() -> None:
     nothing_lost = read("session_ended.html", is_lost=False)
     assert nothing_lost.one("a") == ({"class": "button primary", "href": "/.auth/login"}, "Sign in")
     assert "not saved" not in nothing_lost.one("main")[1]
-
-
-def test_error_has_details_to_copy_and_a_way_on() -> None:
-    page = read("error.html")
-    assert [text for _, text in page.all("dd")] == [
-        "provider_unavailable",
-        "7d0d9a1c-4c5f-4d2b-9a5e-0b1f3b9e7a11",
-        "2025-03-04T05:06:07Z",
-    ]
-    assert page.one("a", href="/again")[1] == "Try again"
-
-
-def test_error_without_a_way_on() -> None:
-    assert read("error.html", retry_url=None, retry_label="").all("a") == []
 
 
 def test_idp_sign_in() -> None:

@@ -30,7 +30,7 @@ from kmsi_middleware.rules.seals import encode, key_of
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.effects import Effect, Flow
 from kmsi_middleware.vocabulary.errors import KMSIError, ProviderUnavailable
-from kmsi_middleware.vocabulary.messages import Forward, HttpRequest, HttpResponse, Outcome, Reply, Request, Site
+from kmsi_middleware.vocabulary.messages import Forward, HttpRequest, HttpResponse, Outcome, Page, Reply, Request, Site
 from kmsi_middleware.vocabulary.session import Session, Tombstone
 from kmsi_middleware.vocabulary.settings import Settings
 from kmsi_middleware.vocabulary.signals import SignInSignals
@@ -511,6 +511,11 @@ def query_of(url: str) -> dict[str, str]:
     found = parse_qs(urlsplit(url).query, keep_blank_values=True, strict_parsing=True)
     assert all(len(values) == 1 for values in found.values())
     return {name: values[0] for name, values in found.items()}
+
+
+def ways_of(page: Page) -> dict[str, str]:
+    """The links of a page that says that something failed, by their words."""
+    return dict(page.context["ways"])
 
 
 def page_of(outcome: Outcome, status: int = 200) -> Any:

@@ -23,6 +23,7 @@ from tests.flows.flow_support import (
     problem_of,
     query_of,
     set_cookies,
+    ways_of,
 )
 
 from kmsi_middleware.vocabulary import effects as ask
@@ -293,6 +294,26 @@ def test_a_failing_store_is_503_never_a_redirect_and_never_a_pass(headers: dict[
     world.broken.clear()
     assert browser.jar == jar
     assert forwarded(browser.get("/orders"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words", "url"),
+    [
+        ("GET", "/orders?page=2", "Try again", "/orders?page=2"),
+        ("GET", "/.auth/sessions", "Try again", "/.auth/sessions"),
+        ("POST", "/orders", "Go to Shop", "/"),
+        ("POST", "/.auth/logout", "Try again", "/.auth/logout"),
+        ("GET", "//evil.example/x", "Go to Shop", "/"),
+    ],
+)
+def test_while_the_store_fails_a_page_leads_to_what_was_asked_for(
+    world: World, browser: Browser, method: str, path: str, words: str, url: str
+) -> None:
+    """A sign-out too: a click on a page of ours signs out. What was posted elsewhere no link can send again."""
+    browser.sign_in()
+    world.broken[ask.LoadSession] = world.broken[ask.EndSession] = StoreUnavailable("the disk is gone")
+    outcome = browser.post(path) if method == "POST" else browser.get(path)
+    assert ways_of(page_of(outcome, 503)) == {words: url}
 
 
 def test_a_store_that_fails_at_the_renewal_signs_nobody_out(world: World, browser: Browser) -> None:

@@ -32,6 +32,7 @@ from tests.flows.flow_support import (
     play_between,
     problem_of,
     query_of,
+    ways_of,
 )
 
 from kmsi_middleware.flows import dispatch
@@ -171,7 +172,7 @@ def test_a_pending_sign_in_waits_ten_minutes_to_the_second(step: str, seconds: i
         return
     page = page_of(outcome, 400)
     assert page.context["code"] == "interrupt_expired"
-    assert query_of(page.context["retry_url"])["post_login_redirect_uri"] == "/orders"
+    assert query_of(ways_of(page)["Try again"])["post_login_redirect_uri"] == "/orders"
     assert world.live() == []
     assert [number for number, _, _ in world.logged()] == [INTERRUPT]
 

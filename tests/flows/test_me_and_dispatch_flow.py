@@ -23,6 +23,7 @@ from tests.flows.flow_support import (
     page_of,
     problem_of,
     set_cookies,
+    ways_of,
 )
 
 from kmsi_middleware.flows.dispatch import LONGEST_BODY, RESERVED
@@ -173,7 +174,9 @@ def test_an_unknown_reserved_path_is_404_and_never_the_apps(
 ) -> None:
     if signed_in:
         browser.sign_in()
-    assert page_of(browser.get(path), 404).context["code"] == "not_found"
+    page = page_of(browser.get(path), 404)
+    assert page.context["code"] == "not_found"
+    assert ways_of(page) == {"Go to Shop": "/"}
     assert problem_of(browser.get(path, SCRIPT), 404)["code"] == "not_found"
 
 
@@ -226,6 +229,32 @@ def test_no_reserved_path_is_a_websocket(world: World, browser: Browser, path: s
 def test_a_query_that_cannot_be_read_is_refused(browser: Browser) -> None:
     for query in ("post_login_redirect_uri=%ff", "&".join(f"p{number}=1" for number in range(65))):
         assert page_of(browser.get(f"/.auth/login?{query}"), 400).context["code"] == "bad_parameters"
+
+
+@pytest.mark.parametrize(
+    ("link", "detail"),
+    [
+        ("login?prompt=perhaps", "Prompt can be consent, create, login, none, select_account."),
+        ("login?post_login_redirect_uri=//evil.example", "The page to return to must be a path of this site."),
+        ("login?user_flow=none", "This app has no such user flow."),
+        ("login?prompt=login&prompt=login", "A parameter came twice."),
+        ("login?prompt=%ff", "The request's parameters can't be read."),
+        ("initiate-login?iss=https%3A%2F%2Fevil.example", "This app does not sign people in at that provider."),
+    ],
+)
+def test_who_follows_a_broken_link_is_told_so_and_who_made_it_what_is_wrong(
+    browser: Browser, link: str, detail: str
+) -> None:
+    page = page_of(browser.get(f"/.auth/{link}"), 400)
+    assert page.context["title"] == "This link does not work"
+    assert page.context["message"] == "There is a mistake in its address."
+    assert page.context["detail"] == detail
+    assert ways_of(page) == {"Go to Shop": "/"}
+
+
+def test_the_way_to_the_app_leads_to_where_it_is_mounted() -> None:
+    browser = Browser(World(base_url=f"{ORIGIN}/shop"))
+    assert ways_of(page_of(browser.get("/shop/.auth/nothing"), 404)) == {"Go to Shop": "/shop/"}
 
 
 def test_our_redirects_are_neither_stored_nor_shared(browser: Browser) -> None:

@@ -28,6 +28,7 @@ from tests.flows.flow_support import (
     play_between,
     problem_of,
     query_of,
+    ways_of,
     with_headers,
 )
 
@@ -178,9 +179,9 @@ def stopped(browser: Browser, outcome: Any, back: str = "/") -> None:
     page = page_of(outcome, 403)
     assert page.name == "error.html"
     assert page.context["code"] == "sign_in_revoked"
-    asked = query_of(page.context["retry_url"])
+    asked = query_of(ways_of(page)["Try again"])
     assert asked == {"post_login_redirect_uri": back, "prompt": "login"}
-    url = location(browser.get(page.context["retry_url"]))
+    url = location(browser.get(ways_of(page)["Try again"]))
     assert query_of(url)["prompt"] == "login"
     asking = location(browser.come_back(url))
     assert location(browser.reply_to(asking, "no")) == back
@@ -292,7 +293,7 @@ def test_an_issuer_that_answers_with_the_old_sign_in_again_is_a_page_and_no_loop
     again = came_back(browser, browser.begin("/orders"), auth_time=signed_in_at)
     page = page_of(came_back(browser, location(again), auth_time=signed_in_at), 403)
     assert page.context["code"] == "fresh_sign_in_required"
-    assert query_of(page.context["retry_url"]) == {"post_login_redirect_uri": "/orders", "prompt": "login"}
+    assert query_of(ways_of(page)["Try again"]) == {"post_login_redirect_uri": "/orders", "prompt": "login"}
     assert world.log[-1]["kmsi"]["code"] == "fresh_sign_in_required"
     assert world.live() == []
 

@@ -36,6 +36,7 @@ from tests.flows.flow_support import (
     problem_of,
     query_of,
     set_cookies,
+    ways_of,
 )
 
 from kmsi_middleware.flows import dispatch
@@ -229,7 +230,7 @@ def test_a_browser_that_keeps_no_cookies_gets_a_page_that_says_so_and_never_a_lo
     assert page.name == "error.html"
     assert page.context["code"] == "no_cookies"
     assert "cookie" in page.context["message"]
-    assert query_of(page.context["retry_url"])["post_login_redirect_uri"] == "/orders"
+    assert query_of(ways_of(page)["Try again"])["post_login_redirect_uri"] == "/orders"
     assert quiet.log == []
     assert quiet.unmatched.totals() == {"callback": 1}
 
@@ -404,8 +405,7 @@ def failed(world: World, outcome: Any, status: int, code: str, target: str = "/o
     assert shown["code"] == code
     assert uuid.UUID(shown["correlation_id"])
     assert shown["time"] == "2027-01-15T08:00:00Z"
-    assert shown["retry_label"] == "Try again"
-    assert query_of(shown["retry_url"])["post_login_redirect_uri"] == target
+    assert query_of(ways_of(page)["Try again"])["post_login_redirect_uri"] == target
     (record,) = world.log
     assert record["kmsi"]["code"] == code
     assert record["correlationId"] == shown["correlation_id"]
@@ -438,17 +438,35 @@ def test_an_error_of_the_provider_gives_a_page_and_a_record(
     assert browser.jar == {}
 
 
-def test_a_declined_consent_is_called_what_it_is(world: World, browser: Browser) -> None:
+def test_a_declined_sign_in_alarms_nobody_who_cancelled_it_and_helps_whom_the_issuer_refused(
+    world: World, browser: Browser
+) -> None:
+    """``access_denied`` is the answer to both (RFC 6749 §4.1.2.1)."""
     state = query_of(browser.begin("/orders"))["state"]
-    outcome = browser.get(f"/.auth/callback?{urlencode({'error': 'access_denied', 'state': state})}")
-    assert page_of(outcome, 403).context["title"] == "Sign-in was cancelled"
+    page = page_of(browser.get(f"/.auth/callback?{urlencode({'error': 'access_denied', 'state': state})}"), 403)
+    assert page.context["title"] == "The sign-in was not completed"
+    assert page.context["message"] == "You have cancelled the sign-in, or your sign-in service did not let you in."
+    assert page.context["is_neutral"]
+    assert list(ways_of(page)) == ["Use another account", "Try again"]
+    other = query_of(ways_of(page)["Use another account"])
+    assert other == {"post_login_redirect_uri": "/orders", "prompt": "select_account"}
+
+
+def test_a_person_is_told_what_failed_and_whom_they_ask_for_help_in_the_protocols_words(quiet: World) -> None:
+    browser = Browser(quiet)
+    outcome = browser.come_back(browser.begin("/orders"), {**ALICE, "aud": "another app"})
+    page = page_of(outcome, 502)
+    assert page.context["message"] == "Your sign-in service did not give an answer that can be accepted."
+    assert "ID token" in page.context["detail"]
+    assert not page.context["is_neutral"]
+    assert list(ways_of(page)) == ["Try again"]
 
 
 def test_a_failed_sign_in_can_be_tried_again(quiet: World) -> None:
     browser = Browser(quiet)
     state = query_of(browser.begin("/orders"))["state"]
     outcome = browser.get(f"/.auth/callback?{urlencode({'error': 'access_denied', 'state': state})}")
-    again = browser.begin(page_of(outcome, 403).context["retry_url"])
+    again = browser.begin(ways_of(page_of(outcome, 403))["Try again"])
     assert location(browser.come_back(again)) == "/orders"
 
 

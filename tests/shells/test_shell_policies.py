@@ -188,6 +188,65 @@ def test_a_blocked_sign_in_ends_on_a_page_and_in_the_log(world: World, browser: 
     assert record["status"]["errorCode"] == 53003
     assert record["conditionalAccessStatus"] == "failure"
     assert record["userPrincipalName"] == "mia@contoso.example"
+    assert "<bdi>Mia Member (mia<wbr>@contoso.example)</bdi>" in page.text
+    assert record["correlationId"] in page.text
+
+
+@pytest.mark.parametrize("control", ["block", "compliantDevice", "domainJoinedDevice"])
+def test_whom_a_policy_refuses_may_use_another_account(world: World, browser: Browser, control: str) -> None:
+    """The provider would sign the same person in again, silently, and the same policy would refuse them."""
+    grant = {"operator": "OR", "builtInControls": [control]}
+    but_eve = {"users": {"includeUsers": ["All"], "excludeUsers": [EVE]}}
+    world.app(policies=[policy("Only Eve", conditions=but_eve, grant=grant)])
+    page = browser.sign_in("mia", None, at="/page?x=1")
+    assert page.status == 403
+    again, other = Page(page.text).links
+    assert browser.click(again, page).status == 403
+    page = browser.submit(browser.submit(browser.click(other, page), pick="eve"), answer="no")
+    assert page.url == f"{HOME}/page?x=1"
+    assert browser.who() == "Eve Emergency"
+
+
+EVE = "6b1f0a52-2c1e-4f0a-9d55-0f4b7c1a0911"
+NO_MACS = policy("No Macs", conditions={"platforms": {"includePlatforms": ["macOS"]}}, grant=BLOCK)
+LINUX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/26.1 Safari/605.1.15"
+
+
+def test_whom_a_policy_keeps_from_going_on_checks_again_or_signs_out(world: World, browser: Browser) -> None:
+    world.app(policies=[NO_MACS])
+    browser.user_agent = LINUX
+    browser.sign_in("mia", "yes")
+    browser.user_agent = MAC
+    page = browser.visit("/page?x=1")
+    assert page.status == 403
+    correlation_id = records(world)[0]["correlationId"]
+    for shown in ("You can’t go on just now", "(No Macs)", "Mia Member (mia<wbr>@contoso.example)", correlation_id):
+        assert shown in page.text
+    home, again = Page(page.text).links
+    assert (home, again) == ("/", "/page?x=1")
+    assert browser.click(again, page).status == 403
+    browser.user_agent = LINUX
+    assert browser.click(again, page).status == 200
+    browser.finish(browser.submit(page))
+    assert asked(browser.visit("/page"))
+
+
+def test_at_the_start_page_and_after_a_form_no_way_leads_to_where_one_is_kept_from(
+    world: World, browser: Browser
+) -> None:
+    world.app(policies=[NO_MACS])
+    browser.user_agent = LINUX
+    browser.sign_in("mia", "yes")
+    browser.user_agent = MAC
+    assert Page(browser.visit("/").text).links == ["/"]
+    sent = browser.post("/page", {"note": "long"})
+    assert sent.status == 403
+    assert "What you have just sent was not saved." in sent.text
+    assert Page(sent.text).links == ["/"]
+    refused = json.loads(browser.fetch("/page").text)
+    assert refused["code"] == "blocked_by_policy"
+    assert "login_url" not in refused
 
 
 def test_a_file_that_blocks_reaches_a_session_that_passes_by_the_fast_path(

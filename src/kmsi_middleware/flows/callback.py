@@ -215,7 +215,7 @@ def _turned_away(
 ) -> Flow[Reply]:
     """A checked sign-in that becomes no session: the record knows the person."""
     yield log.refused(app, request, now, sign_in, error)
-    return failed(app, request, now, transaction, error)
+    return failed(app, request, now, transaction, error, user_name=replies.person(sign_in))
 
 
 def _bounce(app: Deployment, request: Request, now: float) -> Reply:

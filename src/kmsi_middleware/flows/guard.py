@@ -12,7 +12,7 @@ from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
 from ..vocabulary.session import Session
-from . import access, log, replies, revalidation, sessions, sign_in, telling, words
+from . import access, forms, log, replies, revalidation, sessions, sign_in, telling, words
 from .deployment import Deployment
 
 
@@ -117,7 +117,7 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
     match verdict.outcome:
         case "blocked":
             assert verdict.refusal is not None
-            return replies.refused(app, request, now, verdict.refusal)
+            return (yield from _kept_out(app, request, session, verdict.refusal, now))
         case "refuse":
             return replies.sign_in_due(app, request, verdict.ask, session, now)
         case "password":
@@ -125,6 +125,12 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
     if not request.websocket and not is_prefetch(request):
         yield from sessions.change(session, refused_at=int(now))
     return (yield from sign_in.again(app, request, now, _return_to(app, request), verdict.ask, session))
+
+
+def _kept_out(app: Deployment, request: Request, session: Session, refusal: Refused, now: float) -> Flow[Reply]:
+    """A page that says so and offers to sign out, which may lead to the issuer; or a problem."""
+    origins = (yield from forms.provider_origins(request)) if replies.wants_page(request) else ()
+    return replies.kept_out(app, request, now, refusal, session, origins)
 
 
 def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Reply]:
@@ -147,9 +153,7 @@ def _new_password(app: Deployment, request: Request, session: Session, ask: acce
         code="password_change_required",
         title=title,
         message=message,
-        retry_to=f"{request.site.root}/",
-        retry_url=url,
-        retry_label="Change the password",
+        ways=[("Change the password", url)] if url is not None else (),
     )
 
 

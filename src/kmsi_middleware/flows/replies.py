@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_sent_form, kind_of
 from ..rules.targets import login_url, return_target
-from ..vocabulary.errors import ProviderUnavailable, Refused, Unavailable
+from ..vocabulary.errors import Refused, Unavailable
 from ..vocabulary.messages import Page, Reply, Request
 from ..vocabulary.session import Session
 from . import words
@@ -19,14 +19,19 @@ from .deployment import Deployment
 
 if TYPE_CHECKING:
     from .access import Ask
-    from .sessions import Left
+    from .sessions import Left, SignIn
 
 Headers = Sequence[tuple[str, str]]
+Ways = Sequence[tuple[str, str]]
+"""The links by which a person goes on from a page, each with its words: the main one last, as on all our pages."""
 NO_STORE = ("cache-control", "no-store")
 VARY = ("vary", "Cookie")
 
 _PROMPT_AFTER = {"sign_in_revoked": "login", "fresh_sign_in_required": "login", "session_revoked": "login"}
 """What the next attempt asks for, by what the last one failed with."""
+
+_REFUSES_THE_ACCOUNT = ("blocked_by_policy", "device_not_compliant", "device_not_joined", "tenant_not_allowed")
+"""What the next attempt fails with as well, unless it is with another account, or something else has changed."""
 
 
 def redirect(location: str, *, cookies: Sequence[str] = (), headers: Headers = ()) -> Reply:
@@ -60,27 +65,40 @@ def error_page(
     code: str,
     title: str,
     message: str,
+    detail: str = "",
     correlation_id: str = "",
+    user_name: str = "",
     retry_to: str | None = None,
     retry_url: str | None = None,
-    retry_label: str = "Try again",
+    ways: Ways = (),
+    sign_out: Sequence[str] | None = None,
+    is_neutral: bool = False,
     cookies: Sequence[str] = (),
     headers: Headers = (),
 ) -> Reply:
-    """A failure, for a person or for a script."""
+    """A failure, for a person or for a script.
+
+    ``detail``: what to tell scripts, and whom the person asks for help, instead of ``message``. ``ways``: by default
+    the one to sign in, or else the one to the app. ``sign_out``: the origins of the issuer's pages, where the page
+    offers to sign out. ``is_neutral``: it may be what the person wanted.
+    """
     retry = retry_url or (login_url(request.site, app.prefix, retry_to) if retry_to is not None else None)
     if not wants_page(request):
         more = {"login_url": retry} if retry else {}
-        return problem(status, code, message, headers=(*headers, *as_headers(cookies)), **more)
+        return problem(status, code, detail or message, headers=(*headers, *as_headers(cookies)), **more)
     context = {
         "app_name": app.settings.app_name,
+        "user_name": user_name,
         "title": title,
         "message": message,
-        "retry_url": retry,
-        "retry_label": retry_label,
+        "is_neutral": is_neutral,
+        "ways": list(ways) or [("Try again", retry) if retry else home(app, request)],
+        "sign_out_action": f"{request.site.root}{app.prefix}/logout" if sign_out is not None else None,
+        "detail": detail,
         **_details(now, code, correlation_id),
     }
-    return page(status, Page("error.html", context), cookies=cookies, headers=headers)
+    template = Page("error.html", context, form_action=("'self'", *(sign_out or ())))
+    return page(status, template, cookies=cookies, headers=headers)
 
 
 def _details(now: float, code: str, correlation_id: str) -> dict[str, str]:
@@ -89,22 +107,70 @@ def _details(now: float, code: str, correlation_id: str) -> dict[str, str]:
     return {"code": code, "correlation_id": correlation_id, "time": time}
 
 
+def home(app: Deployment, request: Request) -> tuple[str, str]:
+    """The way to the app's start page."""
+    return (f"Go to {app.settings.app_name}", f"{request.site.root}/")
+
+
+def _here(app: Deployment, request: Request) -> str | None:
+    """What was asked for, as a link that asks for it once more; ``None`` where no link can."""
+    if request.path == f"{app.prefix}/logout":
+        return f"{request.site.root}{request.path}"  # a click on one of our pages is as good as the form
+    try:
+        return_target(request.target, request.site, app.prefix)
+    except Refused:
+        return None
+    return request.target if request.method == "GET" else None
+
+
+def person(who: Session | SignIn) -> str:
+    """Whom a page speaks of: the name, and the user name beside it."""
+    given = (who.claims.get(claim) for claim in ("name", "preferred_username", "email"))
+    name, *more = [text for text in given if isinstance(text, str) and text.strip()] or [who.subject]
+    return f"{name} ({more[0]})" if more and more[0] != name else name
+
+
 def refused(app: Deployment, request: Request, now: float, error: Refused) -> Reply:
     """A request that is refused."""
+    title, message, detail = words.refusal(error)
     return error_page(
         app,
         request,
         now,
         status=error.status,
         code=error.code,
-        title="That did not work",
-        message=words.sentence(error.detail),
+        title=title,
+        message=message,
+        detail=detail,
         retry_to=f"{request.site.root}/" if error.retry else None,
+    )
+
+
+def kept_out(
+    app: Deployment, request: Request, now: float, error: Refused, session: Session, origins: Sequence[str]
+) -> Reply:
+    """Who has a session that a policy does not let on. ``origins``: those of the issuer's pages."""
+    here, start = _here(app, request), home(app, request)
+    ways = [start] if here is None else [("Check again", here)] if here == start[1] else [start, ("Check again", here)]
+    lost = " What you have just sent was not saved." if is_sent_form(request) else ""
+    return error_page(
+        app,
+        request,
+        now,
+        status=error.status,
+        code=error.code,
+        title="You can’t go on just now",
+        message=words.sentence(error.detail) + lost,
+        correlation_id=session.correlation_id,
+        user_name=person(session),
+        ways=ways,
+        sign_out=origins,
     )
 
 
 def unavailable(app: Deployment, request: Request, now: float, error: Unavailable) -> Reply:
     """Something we depend on failed. Nobody is signed out by it."""
+    here = _here(app, request)
     return error_page(
         app,
         request,
@@ -113,6 +179,7 @@ def unavailable(app: Deployment, request: Request, now: float, error: Unavailabl
         code=error.code,
         title="Please try again in a moment",
         message="Something that is needed to answer you is not available just now. You have not been signed out.",
+        ways=[("Try again", here)] if here is not None else (),
         headers=(("retry-after", str(error.retry_after)),),
     )
 
@@ -125,28 +192,36 @@ def sign_in_failed(
     *,
     correlation_id: str,
     back: str,
+    user_name: str = "",
     cookies: Sequence[str] = (),
 ) -> Reply:
     """A page that says what went wrong with a sign-in and offers another try; never a redirect, so never a loop.
 
     ``back``: the page that the sign-in was to lead to.
     """
-    if isinstance(error, Refused):
-        status, message = error.status, words.sentence(error.detail)
-    elif isinstance(error, ProviderUnavailable):
-        status, message = 503, "Your sign-in service does not answer as it should. Please try again in a moment."
-    else:
-        status, message = 503, "Something that signing in needs is not available. Please try again in a moment."
+    retry_url = login_url(request.site, app.prefix, back, prompt=_PROMPT_AFTER.get(error.code, ""))
+    again = ("Try again", retry_url)
+    other = ("Use another account", login_url(request.site, app.prefix, back, prompt="select_account"))
+    ways = [again]
+    if error.code in _REFUSES_THE_ACCOUNT:
+        ways = [again, other]
+    elif error.code == "access_denied":
+        ways = [other, again]
+    message, detail = words.failed_sign_in(error)
     return error_page(
         app,
         request,
         now,
-        status=status,
+        status=error.status if isinstance(error, Refused) else 503,
         code=error.code,
-        title="Sign-in was cancelled" if error.code == "access_denied" else "We could not sign you in",
+        title="The sign-in was not completed" if error.code == "access_denied" else "We could not sign you in",
         message=message,
+        detail=detail,
         correlation_id=correlation_id,
-        retry_url=login_url(request.site, app.prefix, back, prompt=_PROMPT_AFTER.get(error.code, "")),
+        user_name=user_name,
+        retry_url=retry_url,
+        ways=ways,
+        is_neutral=error.code == "access_denied",
         cookies=cookies,
         headers=(("retry-after", str(error.retry_after)),) if isinstance(error, Unavailable) else (),
     )

@@ -187,12 +187,25 @@ def hint_of(session: Session) -> str:
 
 
 def failed(
-    app: Deployment, request: Request, now: float, transaction: Transaction, error: Refused | Unavailable
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    error: Refused | Unavailable,
+    *,
+    user_name: str = "",
 ) -> Reply:
-    """A sign-in that came to nothing: a page that says why."""
+    """A sign-in that came to nothing: a page that says why, and ``user_name`` whose it was, where that is known."""
     cookie = cookies.TRANSACTION + transaction.cookie_suffix
     was_there = cookies.named(request.header("cookie"), request.site, cookie)
     gone = (cookies.clear_cookie(request.site, cookie),) if was_there else ()
     return replies.sign_in_failed(
-        app, request, now, error, correlation_id=transaction.correlation_id, back=transaction.return_to, cookies=gone
+        app,
+        request,
+        now,
+        error,
+        correlation_id=transaction.correlation_id,
+        back=transaction.return_to,
+        user_name=user_name,
+        cookies=gone,
     )

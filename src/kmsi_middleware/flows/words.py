@@ -1,8 +1,9 @@
-"""What persons are told: of a session that is over, of a sign-in that is wanted. In their words, not in
+"""What persons are told: of a session that is over, of a sign-in that is wanted, of a failure. In their words, not in
 the protocols': the issuer is called "your sign-in service", everywhere on our pages."""
 
 from __future__ import annotations
 
+from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.session import EndReason
 
 CODE_OF_REASON: dict[EndReason, str] = {
@@ -61,6 +62,43 @@ WHY: dict[str, tuple[str, str]] = {
         "Your organization wants you to change your password before you go on. Then sign in again.",
     ),
 }
+
+_ABOUT_THE_LINK = (
+    "bad_parameters",
+    "bad_prompt",
+    "bad_return_target",
+    "initiate_login_issuer",
+    "parameter_repeated",
+    "unknown_user_flow",
+)
+"""Mistakes of whoever made the link. To who followed it they say nothing."""
+
+
+def refusal(error: Refused) -> tuple[str, str, str]:
+    """A refused request: title, text, and for who made the link what is wrong with it."""
+    words = sentence(error.detail)
+    if error.code in _ABOUT_THE_LINK:
+        return "This link does not work", "There is a mistake in its address.", words
+    return "That did not work", words, ""
+
+
+def failed_sign_in(error: Refused | Unavailable) -> tuple[str, str]:
+    """A failed sign-in for who tried, and in the protocol's words, where those are others."""
+    if isinstance(error, ProviderUnavailable):
+        return "Your sign-in service does not answer as it should. Please try again in a moment.", ""
+    if isinstance(error, Unavailable):
+        return "Something that signing in needs is not available. Please try again in a moment.", ""
+    words = sentence(error.detail)
+    match error.code:
+        case "access_denied":  # the issuer's answer to who cancels, and to whom it refuses
+            return "You have cancelled the sign-in, or your sign-in service did not let you in.", ""
+        case "provider_error":
+            return "Your sign-in service could not sign you in.", ""
+        case "tenant_not_allowed":
+            return words, ""
+    if isinstance(error, ProtocolError):
+        return "Your sign-in service did not give an answer that can be accepted.", words
+    return words, ""
 
 
 def sentence(text: str) -> str:
