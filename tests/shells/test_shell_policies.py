@@ -364,10 +364,18 @@ def test_a_new_password_is_demanded_then_a_fresh_sign_in_and_then_one_is_in(worl
     told = browser.post("/page", {})
     assert told.status == 401
     assert "Please change your password" in told.text
+    page = browser.visit("/page?x=1")
+    assert (page.status, page.url) == (403, f"{HOME}/page?x=1")
+    assert "Mia Member (mia<wbr>@contoso.example)" in page.text
+    sign_in, there = Page(page.text).links
+    assert there == f"{HOME}/password"
     world.clock.pass_(30)
     changed["password_changed_at"] = int(world.clock.now)
     world.clock.pass_(30)
-    browser.sign_in("mia", None, at="/page")
+    assert browser.visit("/page").status == 403, "nobody is told of it but by a sign-in"
+    page = browser.click(sign_in, page)
+    assert asked(page)
+    assert browser.submit(page, pick="mia").url == f"{HOME}/page?x=1"
     assert browser.visit("/page").status == 200
 
 

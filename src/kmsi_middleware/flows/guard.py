@@ -134,26 +134,30 @@ def _kept_out(app: Deployment, request: Request, session: Session, refusal: Refu
 
 
 def _new_password(app: Deployment, request: Request, session: Session, ask: access.Ask, now: float) -> Flow[Reply]:
-    """To where the password is changed; then a fresh sign-in; and if the password is still the old one, a page."""
-    demanded_at = session.password_change_demanded_at
+    """A page with the way to where the password is changed, and the one to a fresh sign-in, by which we are told of
+    it. Never a redirect: only the person knows which of them is next."""
+    code = "password_change_required"
     if not _is_navigation(request):
-        return replies.sign_in_due(app, request, ask, session, now, code="password_change_required")
-    url = app.settings.password_change_url
-    if demanded_at is None and url is not None:
+        return replies.sign_in_due(app, request, ask, session, now, code=code)
+    demanded_at, url = session.password_change_demanded_at, app.settings.password_change_url
+    if demanded_at is None:
         yield from sessions.change(session, password_change_demanded_at=int(now))
-        return replies.redirect(url)
-    if demanded_at is not None and session.started_at <= demanded_at:
-        return (yield from sign_in.again(app, request, now, _return_to(app, request), ask, session))
-    title, message = words.WHY["password_change_required"]
+    title, message = words.WHY[code]
+    if demanded_at is not None and demanded_at < session.started_at:
+        message = f"{message} {words.NOT_CHANGED_YET}"
+    changed = ("I have changed it: sign in", replies.ask_url(app, request, _return_to(app, request), ask, now))
     return replies.error_page(
         app,
         request,
         now,
         status=403,
-        code="password_change_required",
+        code=code,
         title=title,
         message=message,
-        ways=[("Change the password", url)] if url is not None else (),
+        correlation_id=session.correlation_id,
+        user_name=replies.person(session),
+        ways=[changed, ("Change the password", url)] if url is not None else [changed],
+        is_neutral=True,
     )
 
 

@@ -63,6 +63,9 @@ WHY: dict[str, tuple[str, str]] = {
     ),
 }
 
+NOT_CHANGED_YET = "As far as we know, it is still the old one. If you have just changed it, try again in a minute."
+"""What is said besides, about the password, to who has signed in again since."""
+
 _ABOUT_THE_LINK = (
     "bad_parameters",
     "bad_prompt",

@@ -72,7 +72,7 @@ class Session:
     refused_at: int | None = None
     """When a navigation was last answered by a sign-in that fell due."""
     password_change_demanded_at: int | None = None
-    """When the person was sent to change the password."""
+    """When the person was told to change the password."""
     user_flow: str = ""
     """The user flow that the person came through; ``""`` where the app has none."""
     confirmed_at: int | None = None
