@@ -427,6 +427,8 @@ def test_the_401_leads_to_where_it_is_confirmed(world: World, browser: Browser) 
     world.now += EVERY + GRACE
     problem = problem_of(browser.get("/", {**SCRIPT, "referer": "https://app.example.com/page"}), 401)
     assert problem["code"] == "session_unconfirmed"
+    posted = page_of(browser.post("/"), 401)
+    assert posted.context["correlation_id"] == world.live()[0].correlation_id
     page = location(browser.get(problem["login_url"], NAVIGATION))
     assert page == "/page"
     assert to_issuer(browser.get(page, NAVIGATION))["prompt"] == "none"

@@ -432,6 +432,7 @@ def test_an_error_of_the_provider_gives_a_page_and_a_record(
     answer = {"error": error, "error_description": "<b>said so</b>", "state": state}
     outcome = browser.get(f"/.auth/callback?{urlencode(answer)}", CROSS_SITE)
     record = failed(world, outcome, status, code)
+    assert page_of(outcome, status).context["detail"] == ""
     assert record["status"]["errorCode"] == number
     assert f"{error}: <b>said so</b>" in record["status"]["additionalDetails"]
     assert "said so" not in str(outcome)  # what a stranger may have written is not on our page
@@ -837,6 +838,12 @@ def test_entras_tenants_sign_in_under_their_own_issuer(quiet: World) -> None:
         assert getattr(outcome, "status", None) == status
         assert (browser.session is not None) is (status == 303)
     assert quiet.log[-1]["kmsi"]["code"] == "tenant_not_allowed"
+    page = page_of(outcome, 403)
+    assert (page.context["message"], page.context["detail"]) == (
+        "Your organization may not sign in to this app.",
+        "",
+    )
+    assert list(ways_of(page)) == ["Try again", "Use another account"]
 
 
 def test_navigations_with_old_browsers_headers_sign_in_too(quiet: World) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from kmsi_middleware.rules.navigation import Kind, is_from_this_origin, is_plain_navigation, is_prefetch, kind_of
+from kmsi_middleware.rules.navigation import (
+    Kind,
+    is_from_this_origin,
+    is_plain_navigation,
+    is_prefetch,
+    is_sent_form,
+    kind_of,
+)
 from kmsi_middleware.vocabulary.messages import Request, Site
 
 SITE = Site("https://app.example", "", "https://idp.example", "__Host-kmsi")
@@ -195,6 +202,26 @@ def test_prefetch_and_prerender(headers: Headers, expected: bool) -> None:
 )
 def test_a_plain_navigation_is_a_click_within_this_origin(method: str, changed: Headers, plain: bool) -> None:
     assert is_plain_navigation(request(method, fetch("navigate", "document") | changed)) is plain
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "sent"),
+    [
+        ("POST", fetch("navigate", "document", accept=CHROME_ACCEPT), True),
+        ("POST", {"accept": SAFARI_ACCEPT}, True),
+        ("POST", fetch("navigate", "document", site="cross-site", accept=CHROME_ACCEPT), True),
+        ("POST", fetch("navigate", "iframe", accept=CHROME_ACCEPT), False),
+        ("POST", fetch("cors", "empty", accept=TURBO_ACCEPT), False),
+        ("POST", {"accept": TURBO_STREAM_ACCEPT}, False),
+        ("POST", {"accept": SAFARI_ACCEPT, "turbo-frame": "main"}, False),
+        ("POST", {"accept": SAFARI_ACCEPT, "hx-request": "true"}, False),
+        ("POST", {"accept": "*/*"}, False),
+        ("PUT", {"accept": SAFARI_ACCEPT}, False),
+        ("GET", fetch("navigate", "document", accept=CHROME_ACCEPT), False),
+    ],
+)
+def test_a_sent_form_is_what_a_reload_sends_again(method: str, headers: Headers, sent: bool) -> None:
+    assert is_sent_form(request(method, headers)) is sent
 
 
 def test_a_browser_without_sec_fetch_makes_no_plain_navigation() -> None:

@@ -364,6 +364,7 @@ def test_a_new_password_is_demanded_then_a_fresh_sign_in_and_then_one_is_in(worl
     told = browser.post("/page", {})
     assert told.status == 401
     assert "Please change your password" in told.text
+    assert records(world)[0]["correlationId"] in told.text
     page = browser.visit("/page?x=1")
     assert (page.status, page.url) == (403, f"{HOME}/page?x=1")
     assert "Mia Member (mia<wbr>@contoso.example)" in page.text

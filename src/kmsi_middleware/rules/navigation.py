@@ -74,7 +74,6 @@ def is_sent_form(request: Request) -> bool:
     return (
         request.method == "POST"
         and kind_of(request) is Kind.PAGE
-        and request.header("sec-fetch-mode").lower() in ("navigate", "")
         and request.header("sec-fetch-dest").lower() in ("document", "")
         and not _is_turbo(request)
     )
