@@ -224,7 +224,7 @@ def _bounce(app: Deployment, request: Request, now: float) -> Reply:
     kept = {name: value for name, value in forms.form(request).items() if name in parameters}
     ticket = app.seals.seal("form_post", kept, now)
     if len(ticket) > 8_000:
-        raise Refused("callback_too_large", "the provider's answer is too long")
+        raise Refused("callback_too_large", "your sign-in service's answer is too long")
     return replies.redirect(f"{request.site.root}{app.prefix}/callback?{urlencode({'ticket': ticket})}")
 
 
