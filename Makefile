@@ -1,5 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Both set everything up in .venv by themselves.
 PYTHON ?= python3
+# How many files of tests run beside each other in a full run.
+BESIDE ?= 2
+ALL_TESTS := -m pytest --numprocesses $(BESIDE) --dist loadfile
 BIN := .venv/bin
 
 .PHONY: demo test lowest highest audit attacks security conformance conformance-suite lint bench bench-scale \
@@ -25,7 +28,7 @@ demo: .venv/.demo
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python $(ALL_TESTS)
 
 # The tests, but for those with browsers, at either end of what pyproject.toml allows: docs/dependencies.md.
 lowest highest:
@@ -35,7 +38,7 @@ lowest highest:
 	@.venv-$@/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint .venv-$@/constraints.txt --editable '.[test]'
 	@.venv-$@/bin/python tests/supply/bounds.py installed $@
-	@.venv-$@/bin/python -m pytest --ignore=tests/browser $(TESTS)
+	@.venv-$@/bin/python $(ALL_TESTS) --ignore=tests/browser $(TESTS)
 
 # Known vulnerabilities of all that an installation brings along, with every extra for users. AUDIT: options of pip-audit.
 audit:
