@@ -16,13 +16,16 @@ from typing import Any
 
 import flask
 
+from .vocabulary import contexts
+
 __all__ = ["require_auth_context"]
 
 View = Callable[..., Any]
 
 
 def require_auth_context(context: str) -> Callable[[View], View]:
-    """Decorates a view. ``context``: ``c1`` to ``c99``."""
+    """Decorates a view. ``context``: ``c1`` to ``c99``; anything else raises ``ValueError``."""
+    context = contexts.auth_context(context)
 
     def decorate(view: View) -> View:
         @functools.wraps(view)

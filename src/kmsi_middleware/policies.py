@@ -33,6 +33,7 @@ from .rules.conditional_access.policy import PolicySet
 from .rules.conditional_access.read_conditions import GUEST_TYPES, LEVELS, PLATFORMS
 from .rules.conditional_access.reading import PolicyError
 from .rules.conditional_access.what_if import Simulation
+from .vocabulary import contexts
 from .vocabulary.settings import Settings
 from .vocabulary.signals import SignInSignals
 
@@ -108,7 +109,7 @@ def what_if(
         guest=guest if guest is None or isinstance(guest, bool) else _word("guest", guest, GUEST_TYPES),
         home_tenant=home_tenant.lower() if home_tenant else None,
         application=app.strip().lower(),
-        auth_context=_auth_context(auth_context),
+        auth_context=None if auth_context is None else contexts.auth_context(auth_context),
         sign_in_risk=None if sign_in_risk is None else _word("sign_in_risk", sign_in_risk, LEVELS),
         user_risk=None if user_risk is None else _word("user_risk", user_risk, LEVELS),
         platform=None if platform is None else _word("platform", platform, PLATFORMS[1:]).lower(),
@@ -224,12 +225,6 @@ def _word(name: str, given: str, known: Collection[Word]) -> Word:
         if word.lower() == given.strip().lower():
             return word
     raise ValueError(f"{name} {given!r}: give one of {', '.join(known)}")
-
-
-def _auth_context(given: str | None) -> str | None:
-    if given is not None and not re.fullmatch("c[1-9][0-9]?", given):
-        raise ValueError(f"auth_context {given!r}: give c1 to c99")
-    return given
 
 
 def _address(given: str | None) -> str | None:

@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .vocabulary import contexts
+
 __all__ = ["auth_context", "require_auth_context"]
 
 Endpoint = Callable[..., Awaitable[Any]]
@@ -37,7 +39,9 @@ async def _instead(request: Request, context: str) -> Response | None:
 
 
 def require_auth_context(context: str) -> Callable[[Endpoint], Endpoint]:
-    """Decorates an async endpoint whose first argument is the request. ``context``: ``c1`` to ``c99``."""
+    """Decorates an async endpoint whose first argument is the request. ``context``: ``c1`` to ``c99``; anything else
+    raises ``ValueError``."""
+    context = contexts.auth_context(context)
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         @functools.wraps(endpoint)
@@ -50,7 +54,8 @@ def require_auth_context(context: str) -> Callable[[Endpoint], Endpoint]:
 
 
 def auth_context(context: str) -> Callable[[Request], Awaitable[None]]:
-    """A FastAPI dependency. ``context``: ``c1`` to ``c99``."""
+    """A FastAPI dependency. ``context``: ``c1`` to ``c99``; anything else raises ``ValueError``."""
+    context = contexts.auth_context(context)
 
     async def dependency(request: Request) -> None:
         response = await _instead(request, context)

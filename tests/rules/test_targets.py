@@ -352,3 +352,7 @@ def test_no_spelling_goes_round_a_context(segments: list[str]) -> None:
     resolved = urlsplit(urljoin("https://app.example/", f"https://app.example{path}")).path
     if path.startswith("/payments/") or resolved.startswith("/payments/"):
         assert CONTEXTS.of(path) in ("c1", "c2")
+
+
+def test_a_context_in_capitals_is_the_same_context() -> None:
+    assert AuthContexts({"/pay/*": "C1"}).of("/pay/now") == "c1"

@@ -142,3 +142,55 @@ def test_nobody_is_let_in_without_a_session(stage_of: Any, opened: dict[str, Any
     page = browser.submit(browser.submit(page, pick="mia"), answer="yes")
     assert page.url == f"{HOME}/pay?x=1"
     assert "paid" in page.text
+
+
+# Names that no policy can speak of ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asking", [require_auth_context, auth_context, flask_context])
+@pytest.mark.parametrize("context", ["banana", "c0", "c100", "c1 ", "", None, pay])
+def test_what_is_no_context_is_refused_where_the_route_is_written(asking: Any, context: Any) -> None:
+    with pytest.raises(ValueError, match="give c1 to c99"):
+        asking(context)
+
+
+def test_what_is_no_context_is_refused_of_who_asks_by_hand(asgi_world: World) -> None:
+    async def asks(request: Request) -> PlainTextResponse:
+        with pytest.raises(ValueError, match="'banana': give c1 to c99"):
+            await request.scope["kmsi.require"]("banana")
+        return PlainTextResponse("refused")
+
+    asgi_world.serve(asgi_world.middleware(Starlette(routes=[Route("/", asks)]), policies=[PAYMENTS]))
+    assert asgi_world.browser().sign_in().text == "refused"
+
+
+def test_capitals_make_no_difference(asgi_world: World) -> None:
+    shouting = require_auth_context("C1")(home)
+    app = Starlette(routes=[Route("/", home), Route("/pay", shouting)])
+    asgi_world.serve(asgi_world.middleware(app, policies=[PAYMENTS]))
+    browser = asgi_world.browser()
+    browser.sign_in("mia", "yes")
+    asgi_world.clock.pass_(6 * MINUTE)
+    assert browser.fetch("/pay").status == 401
+
+
+def test_a_context_that_no_policy_names_is_said_once(stage_of: Any, caplog: pytest.LogCaptureFixture) -> None:
+    other = policy(
+        "Reports",
+        conditions={"applications": {"includeAuthenticationContextClassReferences": ["c2"]}},
+        grant=BLOCK,
+    )
+    _, browser = stage_of(policies=[other])
+    browser.sign_in("mia", "yes")
+    for _ in range(3):
+        assert "paid" in browser.visit("/pay").text
+    assert [text for text in caplog.messages if "no policy names it" in text] == [
+        "the app asks for the authentication context c1, and no policy names it"
+    ]
+
+
+def test_a_context_that_a_policy_names_is_not_worth_a_word(stage_of: Any, caplog: pytest.LogCaptureFixture) -> None:
+    _, browser = stage_of(policies=[PAYMENTS])
+    browser.sign_in("mia", "yes")
+    assert "paid" in browser.visit("/pay").text
+    assert "no policy names it" not in caplog.text

@@ -165,6 +165,8 @@ class ASGIShell:
         now = self._clock()
         request = self._carried(scope)
         reply = await self._services.run_async(guard.require(self._deployment, request, context, now), now)
+        if self._watch is not None:
+            self._watch.note(context, now)
         return stepped_up(reply, self._pages, data) if reply is not None else None
 
     # Everything else ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, MutableMapping
 from typing import Any
 
@@ -25,6 +26,7 @@ CLOCK_STEP = 60
 
 ASK = object()
 _ADDRESS = {"address", "country"}
+_log = logging.getLogger("kmsi_middleware")
 
 
 class Watch:
@@ -37,6 +39,7 @@ class Watch:
         self._current_risk = current_risk
         self._generation = -1
         self._declared: frozenset[str] = frozenset()
+        self._noted: set[str] = set()
 
     def generation(self, now: float) -> int:
         """The generation in force; looks for changed files when it is time to."""
@@ -82,6 +85,16 @@ class Watch:
             return SignInSignals.of(self._current_risk(session)).fingerprint()
         except Exception:
             return object()  # like nothing that was judged before: the flow asks again, and says what went wrong
+
+    def note(self, context: str, now: float) -> None:
+        """An app has asked for an authentication context. If no policy names it, that is said once: it guards
+        nothing."""
+        if context in self._noted:
+            return
+        self._noted.add(context)
+        policies = self.book.current(now).policies
+        if not any(context.lower() in policy.conditions.applications.auth_contexts for policy in policies):
+            _log.warning("the app asks for the authentication context %s, and no policy names it", context)
 
 
 def _header(scope: MutableMapping[str, Any], wanted: bytes) -> bytes:

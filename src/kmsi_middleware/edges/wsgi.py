@@ -152,6 +152,8 @@ class WSGIShell:
         now = self._clock()
         request = self._carried(environ)
         reply = self._services.run(guard.require(self._deployment, request, context, now), now)
+        if self._watch is not None:
+            self._watch.note(context, now)
         return stepped_up(reply, self._pages, data) if reply is not None else None
 
     def _instead(self, environ: Environ, error: Exception | None = None) -> Reply | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
 from ..rules.targets import login_url, return_target
+from ..vocabulary.contexts import auth_context
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
 from ..vocabulary.messages import Forward, Outcome, Reply, Request
@@ -38,7 +39,11 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
 
 
 def require(app: Deployment, request: Request, context: str, now: float) -> Flow[Reply | None]:
-    """An app asks for an authentication context in the middle of a request. ``None``: it is reached."""
+    """An app asks for an authentication context in the middle of a request. ``None``: it is reached.
+
+    Raises ``ValueError`` for what is no context.
+    """
+    context = auth_context(context)
     try:
         found = yield from sessions.find(app, request, now, extend=False)
         if found.session is None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote, urlencode
 
+from ..vocabulary.contexts import auth_context
 from ..vocabulary.errors import Refused
 from ..vocabulary.messages import Site
 
@@ -74,7 +75,8 @@ class AuthContexts:
     def __init__(self, contexts: Mapping[str, str]) -> None:
         self._exact: dict[str, str] = {}
         below: dict[str, str] = {}
-        for pattern, context in contexts.items():
+        for pattern, given in contexts.items():
+            context = auth_context(given)
             if pattern.endswith("/*"):
                 below.setdefault(_tidy(pattern[:-2]), context)
             else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from .addresses import EMBEDDED, is_loopback_host, is_origin, is_shared_issuer, without_password
+from .contexts import auth_context
 from .errors import SettingsError
 from .user_flows import place
 
@@ -95,8 +96,10 @@ def check_each(settings: Settings) -> None:
             )
         if "%" in path:
             raise SettingsError("auth_contexts", path, "write the path decoded, as /café, not /caf%C3%A9")
-        if not re.fullmatch(r"c[1-9][0-9]?", context):
-            raise SettingsError("auth_contexts", context, "give an authentication context, c1 to c99")
+        try:
+            auth_context(context)
+        except ValueError:
+            raise SettingsError("auth_contexts", context, "give an authentication context, c1 to c99") from None
     for fact in settings.claims_map:
         if fact not in FACTS:
             raise SettingsError("claims_map", fact, f"give one of {', '.join(FACTS)}")

@@ -11,10 +11,10 @@ Source: Graph ``conditionalAccessConditionSet`` and the types of its members, v1
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, cast, get_args
 
+from ...vocabulary.contexts import auth_context
 from .device_filter import DeviceFilter, FilterError, parse
 from .policy import ALL, Applications, Conditions, Guests, GuestType, Level, Locations, Platforms, Users
 from .reading import Members
@@ -131,8 +131,10 @@ def _applications(members: Members) -> Applications:
     )
     members.done()
     for context in applications.auth_contexts:
-        if not re.fullmatch("c[1-9][0-9]?", context):
-            raise members.refuse("includeAuthenticationContextClassReferences", "give c1 to c99")
+        try:
+            auth_context(context)
+        except ValueError:
+            raise members.refuse("includeAuthenticationContextClassReferences", "give c1 to c99") from None
     targets = sum(map(bool, (applications.include, applications.user_actions, applications.auth_contexts)))
     if targets != 1:
         problem = "give one of includeApplications, includeUserActions, includeAuthenticationContextClassReferences"
