@@ -13,6 +13,7 @@ from flask import Flask, request
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket
 from tests.shells.shell_support import HOME, HOUR, World, query_of
 
 from kmsi_middleware import KMSIMiddleware
+from kmsi_middleware.rules.app_data import AppData
 from kmsi_middleware.tokens import access_token
 from kmsi_middleware.wsgi import KMSIMiddleware as WSGIMiddleware
 
@@ -120,6 +122,70 @@ def test_a_starlette_app_with_the_middleware_mounted_in_another(asgi_world: Worl
     assert browser.fetch("/sub/.auth/me").status == 200
     assert browser.visit("/.auth/me").status == 404
     assert browser.websocket("/sub/chat")[1]["text"] == "Mia Member"
+
+
+async def both(request: Request) -> JSONResponse:
+    own, kept = request.session, request.scope["kmsi.session"]
+    own["visits"] = own.get("visits", 0) + 1
+    if request.user.is_authenticated:
+        kept["notes"] = [*kept.get("notes", ()), request.user.display_name]
+    return JSONResponse({"own": dict(own), "kept": dict(kept)})
+
+
+async def both_talk(websocket: WebSocket) -> None:
+    await websocket.accept()
+    websocket.scope["kmsi.session"]["chats"] = 1
+    await websocket.send_json({"own": dict(websocket.session)})
+    await websocket.close()
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_starlette_with_a_session_middleware_of_its_own(
+    asgi_world: World, outside: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = Middleware(KMSIMiddleware, **line(asgi_world, protect="none"))
+    own = Middleware(SessionMiddleware, secret_key="k" * 32)
+    routes = [Route("/", both), Route("/guarded", guarded), WebSocketRoute("/talk", both_talk)]
+    asgi_world.serve(Starlette(routes=routes, middleware=[own, ours] if outside else [ours, own]))
+    browser = asgi_world.browser()
+    assert browser.visit("/").json() == {"own": {"visits": 1}, "kept": {}}
+    browser.sign_in(at="/guarded")
+    for visits in (2, 3):
+        notes = ["Mia Member"] * (visits - 1)
+        assert browser.visit("/").json() == {"own": {"visits": visits}, "kept": {"notes": notes}}
+    assert browser.websocket("/talk")[1]["text"] == '{"own":{"visits":3}}'
+    assert browser.visit("/").json()["kept"]["chats"] == 1
+    browser.sign_out()
+    assert browser.visit("/").json() == {"own": {"visits": 5}, "kept": {}}  # whose cookie is not ours to delete
+    told = [text for text in caplog.messages if "has a session of its own" in text]
+    assert len(told) == int(outside)
+
+
+def test_a_session_middleware_around_ours_keeps_nothing_of_the_sign_in(asgi_world: World) -> None:
+    async def noting(request: Request) -> PlainTextResponse:
+        request.scope["kmsi.session"]["note"] = "only here"
+        return PlainTextResponse("noted")
+
+    app = Starlette(routes=[Route("/", noting)])
+    app.add_middleware(KMSIMiddleware, **line(asgi_world))
+    app.add_middleware(SessionMiddleware, secret_key="k" * 32)
+    asgi_world.serve(app)
+    browser = asgi_world.browser()
+    assert browser.sign_in().text == "noted"
+    assert "session" not in {cookie.name for cookie in browser.jar.values()}
+
+
+def test_one_of_us_around_another_takes_nothing_from_it(asgi_world: World) -> None:
+    app = asgi_world.middleware(Starlette(routes=[Route("/", shown)]))
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"] = AppData(visits=70)
+        await app(scope, receive, send)
+
+    asgi_world.serve(around)
+    browser = asgi_world.browser()
+    browser.sign_in()
+    assert browser.visit("/").json()["visits"] == 2
 
 
 async def anyone(request: Request) -> PlainTextResponse:

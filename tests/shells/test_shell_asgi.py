@@ -65,6 +65,7 @@ def test_the_scope_is_as_starlettes_own_authentication_gives_it(world: World, br
         assert isinstance(scope["auth"], AuthCredentials)
         assert list(scope["auth"].scopes) == ["authenticated"]
         assert isinstance(scope["session"], dict)
+        assert scope["kmsi.session"] is scope["session"]
 
 
 def test_the_anonymous_scope(world: World, browser: Browser) -> None:
@@ -74,7 +75,7 @@ def test_the_anonymous_scope(world: World, browser: Browser) -> None:
     for scope in seen:
         assert scope["kmsi"] is None
         assert (scope["user"].is_authenticated, list(scope["auth"].scopes)) == (False, [])
-        assert scope["session"] == {}
+        assert scope["session"] == scope["kmsi.session"] == {}
         with pytest.raises(TypeError, match="no session"):
             scope["session"]["x"] = 1
 

@@ -1,7 +1,8 @@
 """The ASGI shell: between an ASGI server and an ASGI app.
 
 1. A settled session is passed on at once (:mod:`.settled`). Everything else is for the flow.
-2. What the app sees: ``scope["kmsi"]``, ``scope["user"]``, ``scope["auth"]``, ``scope["session"]``.
+2. What the app sees: ``scope["kmsi"]``, ``scope["user"]``, ``scope["auth"]``, ``scope["kmsi.session"]``; and
+   ``scope["session"]``, the same as the last, unless a middleware around this one has put its own there, to save it.
 3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
 4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
    ``private``.
@@ -83,6 +84,7 @@ class ASGIShell:
         self._watch = services.watch
         self._connections = Connections(LiveSessions(deployment, services, self._settled, clock))
         self._prefix = deployment.prefix
+        self._is_beside = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -258,8 +260,23 @@ class ASGIShell:
         scope["kmsi"] = None
         scope["user"] = NOBODY
         scope["auth"] = ANONYMOUS
-        scope["session"] = NoSession()
+        scope["kmsi.session"] = nothing = NoSession()
+        if "session" in scope:
+            self._beside(scope, nothing)
+        else:
+            scope["session"] = nothing
         scope[TOKENS] = self._tokens, data
+
+    def _beside(self, scope: Scope, data: AppData | NoSession) -> None:
+        """Rule 2, where there is a session in the scope already."""
+        if isinstance(scope["session"], AppData | NoSession):  # of one of us, which knows its own
+            scope["session"] = data
+        elif not self._is_beside:
+            self._is_beside = True
+            _log.warning(
+                "a middleware around this one has a session of its own: request.session is that one, and what is kept "
+                "with the sign-in is request.scope['kmsi.session']"
+            )
 
     async def _reply(self, reply: Reply, scope: Scope, send: Send) -> None:
         status, headers, body = rendered(reply, self._pages)
@@ -284,7 +301,7 @@ class ASGIShell:
             return await self._app(scope, receive, send)
         settled = self._settled.settle(outcome.session, 0, None)
         _exchange(self, scope, receive, send, settled)  # shows the app its session
-        data: AppData = scope["session"]
+        data: AppData = scope["kmsi.session"]
         connection = WebSocket(receive, send)
         self._connections.add(connection, self._connections.sessions.follow(settled, lambda: request))
         try:
@@ -417,7 +434,11 @@ def _exchange(
     scope["kmsi"] = settled.session
     scope["user"] = settled.user
     scope["auth"] = SIGNED_IN
-    scope["session"] = it._data = data = settled.new_data()
+    scope["kmsi.session"] = it._data = data = settled.new_data()
+    if "session" in scope:
+        shell._beside(scope, data)
+    else:
+        scope["session"] = data
     scope[TOKENS] = shell._tokens, data
     if shell._watch is not None:
         scope["kmsi.require"] = partial(shell._require, scope, data)
