@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import flask
 
@@ -20,7 +20,7 @@ from .vocabulary import contexts
 
 __all__ = ["require_auth_context"]
 
-View = Callable[..., Any]
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 def require_auth_context(context: str) -> Callable[[View], View]:
@@ -40,6 +40,6 @@ def require_auth_context(context: str) -> Callable[[View], View]:
             status, headers, body = answer
             return flask.Response(body, status, headers)
 
-        return guarded
+        return cast("View", guarded)
 
     return decorate

@@ -12,10 +12,12 @@ page; a script gets a 401 (RFC 9470). Paths can be mapped without code, by the s
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
+import anyio.from_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +26,7 @@ from .vocabulary import contexts
 
 __all__ = ["auth_context", "require_auth_context"]
 
-Endpoint = Callable[..., Awaitable[Any]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 async def _instead(request: Request, context: str) -> Response | None:
@@ -39,18 +41,31 @@ async def _instead(request: Request, context: str) -> Response | None:
 
 
 def require_auth_context(context: str) -> Callable[[Endpoint], Endpoint]:
-    """Decorates an async endpoint whose first argument is the request. ``context``: ``c1`` to ``c99``; anything else
+    """Decorates an endpoint, async or not, that takes the request. ``context``: ``c1`` to ``c99``; anything else
     raises ``ValueError``."""
     context = contexts.auth_context(context)
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         @functools.wraps(endpoint)
-        async def guarded(request: Request, *args: Any, **kwargs: Any) -> Any:
-            return await _instead(request, context) or await endpoint(request, *args, **kwargs)
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            return await _instead(_request_among(args, kwargs), context) or await endpoint(*args, **kwargs)
 
-        return guarded
+        @functools.wraps(endpoint)
+        def guarded_in_thread(*args: Any, **kwargs: Any) -> Any:  # frameworks run what is not async in one
+            request = _request_among(args, kwargs)
+            return anyio.from_thread.run(_instead, request, context) or endpoint(*args, **kwargs)
+
+        return cast("Endpoint", guarded if inspect.iscoroutinefunction(endpoint) else guarded_in_thread)
 
     return decorate
+
+
+def _request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+    """The request that an endpoint was called with. Frameworks differ in how they pass it."""
+    for given in (*args, *kwargs.values()):
+        if isinstance(given, Request):
+            return given
+    raise TypeError("an endpoint with an authentication context takes the request: add `request: Request` to it")
 
 
 def auth_context(context: str) -> Callable[[Request], Awaitable[None]]:

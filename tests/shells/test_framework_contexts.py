@@ -8,6 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from flask import Flask
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -45,6 +46,21 @@ def fastapi_app(world: World, **settings: Any) -> Any:
     return world.middleware(app, **settings)
 
 
+def fastapi_app_in_threads(world: World, **settings: Any) -> Any:
+    app = FastAPI()
+
+    @app.get("/")
+    def start() -> str:
+        return "home"
+
+    @app.get("/pay")
+    @require_auth_context("c1")
+    def paying(asked: Request, sum: int = 0) -> str:
+        return "paid"
+
+    return world.middleware(app, **settings)
+
+
 def flask_app(world: World, **settings: Any) -> Any:
     app = Flask("contexts")
 
@@ -60,7 +76,7 @@ def flask_app(world: World, **settings: Any) -> Any:
     return world.middleware(app, **settings)
 
 
-@pytest.fixture(params=[starlette_app, fastapi_app, flask_app])
+@pytest.fixture(params=[starlette_app, fastapi_app, fastapi_app_in_threads, flask_app])
 def stage_of(request: pytest.FixtureRequest, stage: Any) -> Any:
     def make(**settings: Any) -> tuple[World, Browser]:
         world: World = stage("wsgi" if request.param is flask_app else "asgi-asyncio")
@@ -142,6 +158,44 @@ def test_nobody_is_let_in_without_a_session(stage_of: Any, opened: dict[str, Any
     page = browser.submit(browser.submit(page, pick="mia"), answer="yes")
     assert page.url == f"{HOME}/pay?x=1"
     assert "paid" in page.text
+
+
+# Endpoints of all kinds ---------------------------------------------------------------------------------------
+
+
+class Payments(HTTPEndpoint):
+    @require_auth_context("c1")
+    async def get(self, request: Request) -> PlainTextResponse:
+        return PlainTextResponse("paid")
+
+    @require_auth_context("c1")
+    def put(self, request: Request) -> PlainTextResponse:
+        return PlainTextResponse("paid in a thread")
+
+
+def test_endpoints_in_threads_and_in_classes_are_guarded_as_well(asgi_world: World) -> None:
+    app = Starlette(routes=[Route("/", home), Route("/pay", Payments)])
+    asgi_world.serve(asgi_world.middleware(app, policies=[PAYMENTS]))
+    browser = asgi_world.browser()
+    browser.sign_in("mia", "yes")
+    assert browser.fetch("/pay").text == "paid"
+    assert browser.fetch("/pay", method="PUT").text == "paid in a thread"
+    asgi_world.clock.pass_(6 * MINUTE)
+    assert browser.fetch("/pay").status == 401
+    assert browser.fetch("/pay", method="PUT").status == 401
+
+
+def test_an_endpoint_without_the_request_can_not_be_guarded_and_says_so(asgi_world: World) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    @require_auth_context("c1")
+    async def blind() -> str:
+        return "paid"
+
+    asgi_world.serve(asgi_world.middleware(app))
+    with pytest.raises(TypeError, match="add `request: Request` to it"):
+        asgi_world.browser().sign_in()
 
 
 # Names that no policy can speak of ----------------------------------------------------------------------------
