@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import anyio
 
@@ -13,6 +13,9 @@ from .edges.asgi import ASGIShell
 from .edges.asgi_wire import ASGIApp, Receive, Scope, Send
 from .vocabulary.errors import SettingsError
 from .vocabulary.settings import Settings
+
+if TYPE_CHECKING:
+    from .vocabulary.settings_keywords import SettingsKeywords
 
 _log = logging.getLogger("kmsi_middleware")
 
@@ -29,7 +32,12 @@ class KMSIMiddleware(ASGIShell):
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings | None = None, *, clock: Clock = time.time, **keywords: Any
+        self,
+        app: ASGIApp,
+        settings: Settings | None = None,
+        *,
+        clock: Clock = time.time,
+        **keywords: Unpack[SettingsKeywords],
     ) -> None:
         try:
             parts = assemble(keywords, settings, clock=clock, asynchronous=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from .assembly import Clock, assemble
 from .edges.wsgi import WSGIShell
@@ -11,6 +11,8 @@ from .vocabulary.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+    from .vocabulary.settings_keywords import SettingsKeywords
 
 __all__ = ["KMSIMiddleware"]
 
@@ -25,7 +27,12 @@ class KMSIMiddleware(WSGIShell):
     """
 
     def __init__(
-        self, app: WSGIApplication, settings: Settings | None = None, *, clock: Clock = time.time, **keywords: Any
+        self,
+        app: WSGIApplication,
+        settings: Settings | None = None,
+        *,
+        clock: Clock = time.time,
+        **keywords: Unpack[SettingsKeywords],
     ) -> None:
         parts = assemble(keywords, settings, clock=clock, asynchronous=False)
         idp = parts.idp.wsgi if parts.idp else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 from urllib.parse import SplitResult, urlsplit
 
 from .addresses import EMBEDDED, as_browsers_say, without_password
@@ -21,15 +21,18 @@ from .settings_checks import check_each, check_together
 from .signals import SignInFacts, SignInSignals
 from .user_flows import UserFlows, read_user_flows
 
+if TYPE_CHECKING:
+    from .settings_keywords import SettingsKeywords
+
 ENVIRONMENT_PREFIX = "KMSI_"
 DAY = 86_400
 
 SignInSignalsHook = Callable[
     [SignInFacts],
-    "SignInSignals | Mapping[str, Any] | Awaitable[SignInSignals | Mapping[str, Any] | None] | None",
+    SignInSignals | Mapping[str, Any] | Awaitable[SignInSignals | Mapping[str, Any] | None] | None,
 ]
 
-CurrentRiskHook = Callable[[Session], "SignInSignals | Mapping[str, Any] | None"]
+CurrentRiskHook = Callable[[Session], SignInSignals | Mapping[str, Any] | None]
 
 
 class Texts(dict[str, str]):
@@ -385,6 +388,10 @@ class Settings:
         effect="Users and apps of the embedded provider, as TOML. Only with `issuer=embedded`.",
         source="",
     )
+
+    if TYPE_CHECKING:  # a field's type is what it is kept as; it may be given as more than that
+
+        def __init__(self, **given: Unpack[SettingsKeywords]) -> None: ...
 
     def __new__(cls, **given: object) -> Settings:
         _refuse_unknown(given, {item.name for item in fields(cls)})
