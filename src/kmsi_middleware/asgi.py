@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import anyio
 
-from .assembly import Clock, assemble
+from .assembly import Clock, assemble, check_app
 from .edges.asgi import ASGIShell
 from .edges.asgi_wire import ASGIApp, Receive, Scope, Send
 from .vocabulary.errors import SettingsError
@@ -26,9 +26,9 @@ class KMSIMiddleware(ASGIShell):
     ``settings`` and the keywords are described in ``docs/settings.md``; what is given in neither comes from the
     environment (``KMSI_…``). ``clock`` answers seconds since 1970 (UTC).
 
-    Raises :class:`~kmsi_middleware.errors.SettingsError` for a setting that can't work. An app that is put
-    together only when its server has started (Starlette's ``add_middleware``) fails the start-up instead
-    (``lifespan.startup.failed``).
+    Raises :class:`~kmsi_middleware.errors.SettingsError` for a setting that can't work, and for a WSGI app. An
+    app that is put together only when its server has started (Starlette's ``add_middleware``) fails the start-up
+    instead (``lifespan.startup.failed``).
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class KMSIMiddleware(ASGIShell):
         **keywords: Unpack[SettingsKeywords],
     ) -> None:
         try:
+            check_app(app, asynchronous=True)
             parts = assemble(keywords, settings, clock=clock, asynchronous=True)
         except SettingsError as error:
             if not _is_running():

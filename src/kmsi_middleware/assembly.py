@@ -95,6 +95,36 @@ def assemble(
     return Assembly(deployment, services, pages, clock, idp)
 
 
+def check_app(app: object, *, asynchronous: bool) -> None:
+    """Refuse what is no app, or one of the other kind: else the first request would, by counting arguments.
+
+    Raises :class:`SettingsError`.
+    """
+    asgi, wsgi = ("scope", "receive", "send"), ("environ", "start_response")
+    ours, others = (asgi, wsgi) if asynchronous else (wsgi, asgi)
+    if not callable(app):
+        raise SettingsError("app", app, f"give the app, which is called with {', '.join(ours)}")
+    if not _takes(app, ours):
+        problem = f"it can't be called with {', '.join(ours)}"
+        if _takes(app, others):
+            kind, module = ("a WSGI", "kmsi_middleware.wsgi") if asynchronous else ("an ASGI", "kmsi_middleware")
+            problem = f"this is {kind} app: from {module} import KMSIMiddleware"
+        raise SettingsError("app", app, problem)
+
+
+def _takes(app: Callable[..., Any], arguments: tuple[str, ...]) -> bool:
+    """Whether it can be called so, as far as that can be told."""
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
 def _store(settings: Settings) -> SessionStore:
     lag = settings.revocation_lag
     if isinstance(settings.store, str):

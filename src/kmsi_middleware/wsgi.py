@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Unpack
 
-from .assembly import Clock, assemble
+from .assembly import Clock, assemble, check_app
 from .edges.wsgi import WSGIShell
 from .vocabulary.settings import Settings
 
@@ -23,7 +23,7 @@ class KMSIMiddleware(WSGIShell):
     ``settings`` and the keywords are described in ``docs/settings.md``; what is given in neither comes from the
     environment (``KMSI_…``). ``clock`` answers seconds since 1970 (UTC).
 
-    Raises :class:`~kmsi_middleware.errors.SettingsError` for a setting that can't work.
+    Raises :class:`~kmsi_middleware.errors.SettingsError` for a setting that can't work, and for an ASGI app.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class KMSIMiddleware(WSGIShell):
         clock: Clock = time.time,
         **keywords: Unpack[SettingsKeywords],
     ) -> None:
+        check_app(app, asynchronous=False)
         parts = assemble(keywords, settings, clock=clock, asynchronous=False)
         idp = parts.idp.wsgi if parts.idp else None
         super().__init__(app, parts.deployment, parts.services, parts.pages, clock, idp)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from flask import Flask
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -15,6 +18,56 @@ from tests.shells.shell_support import HOME, World, query_of
 
 from kmsi_middleware import KMSIMiddleware, Settings, SettingsError
 from kmsi_middleware.wsgi import KMSIMiddleware as WSGIMiddleware
+
+# What is put behind the middleware ----------------------------------------------------------------------------
+
+
+class Handler:
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        return []
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize("app", [wsgi_app, Handler(), Flask(__name__), Flask(__name__).wsgi_app, partial(wsgi_app)])
+def test_a_wsgi_app_is_refused_under_asgi_with_the_import_that_works(app: Any) -> None:
+    with pytest.raises(SettingsError, match=r"a WSGI app: from kmsi_middleware\.wsgi import KMSIMiddleware"):
+        KMSIMiddleware(app, issuer="embedded", store="memory:")
+    WSGIMiddleware(app, issuer="embedded", store="memory:")
+
+
+@pytest.mark.parametrize("app", [asgi_app, Starlette(), FastAPI(), partial(asgi_app)])
+def test_an_asgi_app_is_refused_under_wsgi_with_the_import_that_works(app: Any) -> None:
+    with pytest.raises(SettingsError, match="an ASGI app: from kmsi_middleware import KMSIMiddleware"):
+        WSGIMiddleware(app, issuer="embedded", store="memory:")
+    KMSIMiddleware(app, issuer="embedded", store="memory:")
+
+
+@pytest.mark.parametrize("face", [KMSIMiddleware, WSGIMiddleware])
+@pytest.mark.parametrize("app", [None, 5, "app:app"])
+def test_what_can_not_be_called_is_no_app(face: Any, app: Any) -> None:
+    with pytest.raises(SettingsError, match="give the app, which is called with"):
+        face(app, issuer="embedded")
+
+
+@pytest.mark.parametrize("face", [KMSIMiddleware, WSGIMiddleware])
+def test_what_is_called_otherwise_is_no_app_either(face: Any) -> None:
+    with pytest.raises(SettingsError, match="it can't be called with"):
+        face(lambda: None, issuer="embedded")
+
+
+@pytest.mark.parametrize("face", [KMSIMiddleware, WSGIMiddleware])
+@pytest.mark.parametrize("app", [dict, lambda *args: None])
+def test_what_does_not_tell_how_it_is_called_is_believed(face: Any, app: Any) -> None:
+    face(app, issuer="embedded", store="memory:")
+
+
+# Where settings come from -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -93,4 +146,4 @@ def test_a_secret_of_the_environment_is_in_no_message(world: World, environment:
 @pytest.mark.parametrize("face", [KMSIMiddleware, WSGIMiddleware], ids=["asgi", "wsgi"])
 def test_every_secret_is_made_of_the_operating_systems_random_bytes(face: Any) -> None:
     """Session tokens, nonces, PKCE verifiers and seals come of these dice, and the lower layers know no others."""
-    assert face(None, issuer="embedded", store="memory:")._deployment.dice is secrets.token_bytes
+    assert face(dict, issuer="embedded", store="memory:")._deployment.dice is secrets.token_bytes
