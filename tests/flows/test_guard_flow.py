@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from tests.flows.flow_support import (
     ALICE,
@@ -26,6 +29,7 @@ from tests.flows.flow_support import (
     ways_of,
 )
 
+from kmsi_middleware.flows import guard
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.errors import StoreUnavailable
 from kmsi_middleware.vocabulary.messages import Forward, Reply
@@ -390,7 +394,7 @@ def test_a_public_path_needs_no_session(partly_public: Browser, path: str, metho
     outcome = partly_public.send(partly_public.request(method, path))
     assert forwarded(outcome) is None
     assert isinstance(outcome, Forward)
-    assert outcome.refusal is None
+    assert not outcome.invites
 
 
 @pytest.mark.parametrize(
@@ -407,25 +411,62 @@ def test_a_public_path_shows_the_session_where_there_is_one(partly_public: Brows
     assert isinstance(outcome, Forward)
 
 
-def test_with_protect_none_the_app_decides_and_its_403_to_a_navigation_becomes_a_sign_in() -> None:
-    browser = Browser(World(protect="none"))
-    outcome = browser.get("/orders?page=2")
+def sign_in_first(browser: Browser, target: str = "/", headers: Mapping[str, str] = NAVIGATION) -> Any:
+    world = browser.world
+    return world.play(guard.sign_in_first(world.app, browser.request("GET", target, headers), world.now))
+
+
+def turned_away(browser: Browser, target: str, headers: Mapping[str, str] = NAVIGATION) -> Any:
+    """What is answered when an app that decides by itself turns a request away."""
+    outcome = browser.get(target, headers)
     assert isinstance(outcome, Forward)
-    assert outcome.session is None
-    assert outcome.refusal is not None
-    start = location(outcome.refusal)
-    assert start == "/.auth/login?post_login_redirect_uri=%2Forders%3Fpage%3D2"
-    browser.reply_to(location(browser.come_back(browser.begin(start), ALICE)), "no")
-    session = forwarded(browser.get("/orders?page=2"))
-    assert session is not None
+    assert (outcome.session, outcome.invites) == (None, True)
+    reply = sign_in_first(browser, target, headers)
+    browser.take(reply)
+    return reply
 
 
-@pytest.mark.parametrize(("method", "headers"), [("GET", SCRIPT), ("POST", NAVIGATION), ("GET", PREFETCH)])
-def test_with_protect_none_everybody_elses_403_stays_the_apps(method: str, headers: dict[str, str]) -> None:
+def test_with_protect_none_the_app_decides_and_its_refusal_of_a_navigation_becomes_a_sign_in() -> None:
+    browser = Browser(World(protect="none"))
+    asking = location(turned_away(browser, "/orders?page=2"))
+    back = browser.reply_to(location(browser.come_back(asking, ALICE)), "no")
+    assert location(back) == "/orders?page=2"
+    assert forwarded(browser.get("/orders?page=2"))
+
+
+@pytest.mark.parametrize("headers", [SCRIPT, PREFETCH])
+def test_with_protect_none_a_script_is_told(headers: dict[str, str]) -> None:
+    browser = Browser(World(protect="none"))
+    problem = problem_of(turned_away(browser, "/orders", {**headers, "referer": f"{ORIGIN}/cart"}), 401)
+    assert (problem["code"], problem["reason"]) == ("no_session", "no_session")
+    assert problem["login_url"] == "/.auth/login?post_login_redirect_uri=%2Fcart"
+
+
+BEARER = {"authorization": "Bearer x"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [("POST", NAVIGATION), ("GET", {**SCRIPT, **BEARER}), ("GET", {**NAVIGATION, **BEARER})],
+)
+def test_with_protect_none_a_refusal_that_may_be_about_something_else_stays_the_apps(
+    method: str, headers: dict[str, str]
+) -> None:
     browser = Browser(World(protect="none"))
     outcome = browser.send(browser.request(method, "/orders", headers))
     assert isinstance(outcome, Forward)
-    assert outcome.refusal is None
+    assert not outcome.invites
+
+
+def test_who_has_a_session_is_not_sent_to_sign_in_again_and_again(browser: Browser) -> None:
+    browser.sign_in()
+    assert sign_in_first(browser) is None
+
+
+def test_a_store_that_fails_meanwhile_is_told_of(browser: Browser) -> None:
+    browser.sign_in()
+    browser.world.broken[ask.LoadSession] = StoreUnavailable("the disk is gone")
+    assert problem_of(sign_in_first(browser, headers=SCRIPT), 503)["code"] == "store_unavailable"
 
 
 # Where one returns to --------------------------------------------------------------------------------------

@@ -168,15 +168,17 @@ def test_each_request_has_its_own_copy() -> None:
     ],
 )
 def test_without_a_session_every_way_to_write_raises(statement: str) -> None:
+    kept = AppData()
     with pytest.raises(SessionRequired) as raised:
-        exec(statement, {"s": NoSession()})
+        exec(statement, {"s": NoSession(kept)})
+    assert kept.failure is raised.value
     assert isinstance(raised.value, KMSIError | TypeError)
     assert raised.value.code == "session_required"
     assert "request.user.is_authenticated" in str(raised.value)
 
 
 def test_without_a_session_reading_is_reading_an_empty_dict() -> None:
-    data = NoSession()
+    data = NoSession(AppData())
     assert data == {}
     assert data.get("a") is None
     assert "a" not in data

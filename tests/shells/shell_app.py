@@ -75,6 +75,12 @@ class SmallApp:
             case "forbidden":
                 status = 200 if seen.user else 403
                 return Answered(status, [b"the app's own words"], [("content-type", "text/plain")])
+            case "unknown" | "challenged":
+                challenge = [("www-authenticate", "Basic")] if seen.path.endswith("challenged") else []
+                status = 200 if seen.user else 401
+                return Answered(status, [b"the app's own words"], [("content-type", "text/plain"), *challenge])
+            case "raise":
+                raise SessionRequired
             case "missing":
                 return Answered(404, [b"not here"], [("content-type", "text/plain")])
             case "crash":

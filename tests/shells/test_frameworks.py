@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from flask import Flask, request
+from flask import Flask, abort, request
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.middleware import Middleware
@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from tests.shells.shell_support import HOME, HOUR, World, query_of
 
-from kmsi_middleware import KMSIMiddleware
+from kmsi_middleware import KMSIMiddleware, SessionRequired
 from kmsi_middleware.rules.app_data import AppData
 from kmsi_middleware.tokens import access_token
 from kmsi_middleware.wsgi import KMSIMiddleware as WSGIMiddleware
@@ -71,7 +71,7 @@ def test_starlette(asgi_world: World) -> None:
     assert server.lifespan()[0]["type"] == "lifespan.startup.complete"
     browser = asgi_world.browser()
     assert browser.visit("/anybody").text == "out"
-    assert browser.fetch("/guarded").status == 403
+    assert browser.fetch("/guarded").json()["code"] == "no_session"
     page = browser.sign_in("mia", "yes", at="/guarded")
     assert page.url == f"{HOME}/guarded"
     assert len(page.text) == 32
@@ -282,6 +282,62 @@ def test_flask_below_a_script_name(wsgi_world: World, root: str) -> None:
     answer = browser.sign_in(at=f"{root}/page?x=1")
     assert answer.url == f"{HOME}{root}/page?x=1"
     assert answer.json() == {"root": root, "url": f"{HOME}{root}/page?x=1"}
+
+
+# Pages that turn out to need a session ------------------------------------------------------------------------
+
+
+async def writes(request: Request) -> PlainTextResponse:
+    request.session["seen"] = True
+    return PlainTextResponse("written")
+
+
+async def asks(request: Request) -> PlainTextResponse:
+    if not request.user.is_authenticated:
+        raise SessionRequired
+    return PlainTextResponse("there is one")
+
+
+ASKING = [Route("/write", writes), Route("/ask", asks)]
+
+
+def asking_starlette(world: World, **settings: Any) -> Any:
+    return world.middleware(Starlette(routes=ASKING), **settings)
+
+
+def asking_with_ours_inside(world: World, **settings: Any) -> Any:
+    app = Starlette(routes=ASKING)
+    app.add_middleware(KMSIMiddleware, **line(world, **settings))
+    return app
+
+
+def asking_flask(world: World, **settings: Any) -> Any:
+    app = Flask(__name__)
+
+    @app.get("/write")
+    def write() -> str:
+        request.environ["kmsi.session"]["seen"] = True
+        return "written"
+
+    @app.get("/ask")
+    def ask() -> str:
+        if request.environ["kmsi"] is None:
+            abort(401)
+        return "there is one"
+
+    return world.middleware(app, **settings)
+
+
+@pytest.mark.parametrize("make", [asking_starlette, asking_with_ours_inside, asking_flask])
+@pytest.mark.parametrize(("path", "said"), [("/write", "written"), ("/ask", "there is one")])
+def test_a_page_that_turns_out_to_need_a_session_leads_to_the_sign_in(
+    stage: Any, make: Any, path: str, said: str
+) -> None:
+    world: World = stage("wsgi" if make is asking_flask else "asgi-asyncio")
+    world.serve(make(world, protect="none"))
+    browser = world.browser()
+    assert browser.fetch(path).json()["code"] == "no_session"
+    assert browser.sign_in(at=f"{path}?x=1").text == said
 
 
 # Django -------------------------------------------------------------------------------------------------------

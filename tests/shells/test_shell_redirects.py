@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.shells.shell_servers import Answer
 from tests.shells.shell_support import HOME, HOUR, HTML, Browser, Page, World
+
+from kmsi_middleware import SessionRequired
+from kmsi_middleware.rules.seals import key_of
 
 NAVIGATION = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("accept", HTML)]
 SCRIPT = [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty"), ("accept", "*/*")]
@@ -251,17 +256,61 @@ def test_a_public_path_knows_who_is_signed_in(world: World, browser: Browser) ->
     assert browser.visit("/public").json()["kmsi"]["name"] == "Mia Member"
 
 
-def test_with_protect_none_the_apps_403_becomes_a_sign_in_for_a_navigation(world: World, browser: Browser) -> None:
+@pytest.mark.parametrize("path", ["/forbidden", "/unknown"])
+def test_with_protect_none_the_apps_refusal_becomes_a_sign_in(world: World, browser: Browser, path: str) -> None:
     world.app(protect="none")
     assert browser.visit("/page").json()["user"] is None
-    assert (browser.fetch("/forbidden").status, browser.fetch("/forbidden").body) == (403, b"the app's own words")
-    assert browser.post("/forbidden", {}).body == b"the app's own words"
     assert (browser.visit("/missing").status, browser.visit("/missing").body) == (404, b"not here")
-    page = browser.visit("/forbidden?x=1")
+    page = browser.visit(f"{path}?x=1")
+    assert kind(page.trail[0]) == "sign-in"
     assert page.trail[0].body == b""
-    assert page.trail[0].header("location") == "/.auth/login?post_login_redirect_uri=%2Fforbidden%3Fx%3D1"
     page = browser.submit(page, pick="gus")
-    assert (page.url, page.status) == (f"{HOME}/forbidden?x=1", 200)
+    assert (page.url, page.status, page.body) == (f"{HOME}{path}?x=1", 200, b"the app's own words")
+
+
+@pytest.mark.parametrize("path", ["/forbidden", "/unknown"])
+def test_with_protect_none_a_script_is_told_what_the_apps_refusal_means(
+    world: World, browser: Browser, path: str
+) -> None:
+    app = world.app(protect="none")
+    problem = browser.fetch(path, accept="application/json")
+    assert (problem.status, problem.header("content-type")) == (401, "application/problem+json")
+    assert problem.json()["code"] == "no_session"
+    assert problem.json()["login_url"].startswith("/.auth/login?")
+    assert "own words" not in problem.text
+    assert browser.request("HEAD", path).status == 401
+    browser.sign_in("gus", None, at=path)
+    key = key_of(browser.session_cookie().value)  # type: ignore[union-attr]
+    app.parts.services.store.end(key, "back_channel", world.clock())
+    assert browser.fetch(path).json()["reason"] == "back_channel"
+    told = browser.visit(path)
+    assert told.status == 401
+    assert "has ended your session" in told.text
+
+
+def test_with_protect_none_what_may_be_no_matter_of_a_session_stays_the_apps(world: World, browser: Browser) -> None:
+    world.app(protect="none")
+    basic = [("authorization", "Basic bWlhOm1pYQ==")]
+    for answer, status in (
+        (browser.visit("/challenged"), 401),
+        (browser.fetch("/challenged"), 401),
+        (browser.post("/forbidden", {}), 403),
+        (browser.post("/unknown", {}), 401),
+        (browser.fetch("/forbidden", headers=basic), 403),
+        (browser.fetch("/unknown", headers=basic), 401),
+    ):
+        assert (answer.status, answer.body) == (status, b"the app's own words")
+
+
+@pytest.mark.parametrize("settings", [{"protect": "none"}, {"public_paths": ["/raise"]}])
+def test_an_app_that_asks_for_a_session_by_an_error_gets_one(
+    world: World, browser: Browser, settings: dict[str, Any]
+) -> None:
+    world.app(**settings)
+    assert browser.fetch("/raise").json()["code"] == "no_session"
+    assert kind(browser.visit("/raise").trail[0]) == "sign-in"
+    with pytest.raises(SessionRequired):  # and who has one would be sent round and round
+        browser.sign_in(at="/raise")
 
 
 def test_the_apps_403_to_somebody_signed_in_stays_a_403(world: World, browser: Browser) -> None:

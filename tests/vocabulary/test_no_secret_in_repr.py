@@ -41,7 +41,7 @@ SHOWN: dict[str, set[str]] = {
     "Fetch": {"request", "within"},
     "FindSessions": {"sid", "issuer"},
     "FindUserSessions": {"user"},
-    "Forward": {"session", "until", "refusal", "judged_risk"},
+    "Forward": {"session", "until", "invites", "judged_risk"},
     "Found": {"session", "until", "left"},
     "GetCountry": {"address"},
     "GetKeys": {"jwks_uri", "unknown_kid"},

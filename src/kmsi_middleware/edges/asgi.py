@@ -6,8 +6,8 @@
 3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
 4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
    ``private``.
-5. Where the app fails (500, or an exception) because there was no access token to give, the answer is what
-   :mod:`.token_access` says.
+5. Where the app fails (500, or an exception) because there was no access token to give, or no session, the answer is
+   what :mod:`.token_access` says.
 6. Frameworks move ``root_path`` on as they go; the app's own is the one that the request came with.
 7. A WebSocket, or a streaming response, ends soon after its session has (:mod:`.live_asgi`).
 """
@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -25,8 +26,8 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import KMSIError, Refused, Unavailable
-from ..vocabulary.messages import Forward, Reply, Request, Site
+from ..vocabulary.errors import KMSIError, Refused, SessionRequired, Unavailable
+from ..vocabulary.messages import Reply, Request, Site
 from ..vocabulary.session import Session
 from .asgi_wire import (
     ASGIApp,
@@ -36,6 +37,7 @@ from .asgi_wire import (
     Send,
     below,
     drop,
+    names_of,
     port_of,
     protected,
     read_body,
@@ -49,7 +51,19 @@ from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
 from .token_access import TOKENS, TokenAccess
-from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
+from .wire import (
+    IDP,
+    Clients,
+    Where,
+    first_key,
+    joined_headers,
+    plain,
+    raw_target,
+    rendered,
+    stepped_up,
+    turns_away,
+    url_path,
+)
 
 _log = logging.getLogger("kmsi_middleware")
 
@@ -140,6 +154,9 @@ class ASGIShell:
 
     async def _answered_instead(self, scope: Scope, data: AppData, send: Send) -> bool:
         """Rule 5. Whether it was answered instead of the app."""
+        error = sys.exception()  # which a framework is about to make a reply of
+        if isinstance(error, SessionRequired):
+            data.failure = data.failure or error
         if data.failure is None:
             return False
         now = self._clock()
@@ -153,6 +170,8 @@ class ASGIShell:
     async def _escaped(self, error: KMSIError, scope: Scope, send: Send) -> None:
         """Rule 5, for an error that went through the app. Raises it again unless it was answered."""
         data: AppData = scope[TOKENS][1]
+        if isinstance(error, SessionRequired):  # which an app may raise by itself
+            data.failure = data.failure or error
         if data.failure is not error:
             raise error
         if data.discarded:
@@ -226,14 +245,16 @@ class ASGIShell:
             return None
         session = outcome.session
         if session is None:
-            await self._forward_anonymous(scope, receive, send, outcome)
+            await self._forward_anonymous(scope, receive, send, request, invites=outcome.invites)
             return None
         inputs = self._watch.of_scope(scope, path, session, outcome.judged_risk) if self._watch is not None else None
         stamp = stamp if session.key == stamp_key else None
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
         return _exchange(self, scope, receive, send, settled, outcome.set_cookies)
 
-    async def _forward_anonymous(self, scope: Scope, receive: Receive, send: Send, outcome: Forward) -> None:
+    async def _forward_anonymous(
+        self, scope: Scope, receive: Receive, send: Send, request: Request, *, invites: bool
+    ) -> None:
         kept = AppData()
         self._show_nobody(scope, kept)
         scope["kmsi.require"] = partial(self._require, scope, kept)
@@ -241,10 +262,13 @@ class ASGIShell:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept.started = True
-                if outcome.refusal is not None and message["status"] == 403:
-                    kept.discarded = True
-                    await self._reply(outcome.refusal, scope, send)
-                    return
+                if invites and turns_away(message["status"], names_of(message)):
+                    now = self._clock()
+                    reply = await self._services.run_async(guard.sign_in_first(self._deployment, request, now), now)
+                    if reply is not None:
+                        kept.discarded = True
+                        await self._reply(reply, scope, send)
+                        return
                 if message["status"] == 500 and await self._answered_instead(scope, kept, send):
                     return
                 message["headers"] = [*varied(message.get("headers", ())), *set_cookies(kept.cookies)]
@@ -260,7 +284,7 @@ class ASGIShell:
         scope["kmsi"] = None
         scope["user"] = NOBODY
         scope["auth"] = ANONYMOUS
-        scope["kmsi.session"] = nothing = NoSession()
+        scope["kmsi.session"] = nothing = NoSession(data)
         if "session" in scope:
             self._beside(scope, nothing)
         else:

@@ -48,6 +48,11 @@ def varied(headers: Any) -> list[tuple[bytes, bytes]]:
     return [*headers, *_VARY]
 
 
+def names_of(message: Message) -> list[str]:
+    """The names of a reply's headers."""
+    return [str(name, "latin-1") for name, _ in message.get("headers", ())]
+
+
 def set_cookies(cookies: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
     """Set-Cookie headers."""
     return [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]

@@ -168,6 +168,12 @@ def stepped_up(reply: Reply, pages: PageRenderer, data: AppData) -> tuple[int, l
     return status, [item for item in headers if item[0] != "set-cookie"], body
 
 
+def turns_away(status: int, names: Iterable[str]) -> bool:
+    """Whether an app's reply, with headers of these names, may mean that nobody is signed in: 403, as frameworks'
+    decorators say it; or 401, unless it names the app's own way to authenticate."""
+    return status == 403 or (status == 401 and "www-authenticate" not in map(str.lower, names))
+
+
 def first_key(request: Request) -> bytes | None:
     """The store's key of the first session token in the request's cookies."""
     tokens = session_tokens(request.header("cookie"), request.site)

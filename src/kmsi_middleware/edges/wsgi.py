@@ -6,8 +6,8 @@
 3. The app's data is saved before its response starts; if that fails, the answer is 503 instead of the app's.
 4. A protected reply says ``Vary: Cookie``, and unless the app said otherwise, HTML is ``no-store`` and the rest
    ``private``.
-5. Where the app fails (500, or an exception) because there was no access token to give, the answer is what
-   :mod:`.token_access` says.
+5. Where the app fails (500, or an exception) because there was no access token to give, or no session, the answer is
+   what :mod:`.token_access` says.
 6. A streaming response breaks off with the chunk after the end of its session (:mod:`.live`).
 """
 
@@ -22,14 +22,26 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import KMSIError, Refused, Unavailable
-from ..vocabulary.messages import Forward, Reply, Request, Site
+from ..vocabulary.errors import KMSIError, Refused, SessionRequired, Unavailable
+from ..vocabulary.messages import Reply, Request, Site
 from .live import Chunks, LiveSessions, may_be_long
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
 from .token_access import TOKENS, TokenAccess
-from .wire import IDP, Clients, Where, first_key, joined_headers, plain, raw_target, rendered, stepped_up, url_path
+from .wire import (
+    IDP,
+    Clients,
+    Where,
+    first_key,
+    joined_headers,
+    plain,
+    raw_target,
+    rendered,
+    stepped_up,
+    turns_away,
+    url_path,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -158,8 +170,10 @@ class WSGIShell:
 
     def _instead(self, environ: Environ, error: Exception | None = None) -> Reply | None:
         """Rule 5: what to answer instead of an app that failed, by this very ``error`` if there is one."""
-        failure = environ[TOKENS][1].failure
-        if failure is None or error not in (None, failure):
+        data: AppData = environ[TOKENS][1]
+        if isinstance(error, SessionRequired):  # which an app may raise by itself
+            data.failure = data.failure or error
+        if data.failure is None or error not in (None, data.failure):
             return None
         now = self._clock()
         return self._services.run(self._tokens.instead(environ, now), now)
@@ -267,7 +281,7 @@ class WSGIShell:
             return self._reply(outcome, environ, start_response)
         session = outcome.session
         if session is None:
-            return self._forward_anonymous(environ, start_response, outcome)
+            return self._forward_anonymous(environ, start_response, request, invites=outcome.invites)
         inputs = (
             self._watch.of_environ(environ, path, session, outcome.judged_risk) if self._watch is not None else None
         )
@@ -275,17 +289,22 @@ class WSGIShell:
         settled = self._settled.settle(session, outcome.until, stamp, generation, inputs)
         return self._forward(environ, start_response, settled, outcome.set_cookies)
 
-    def _forward_anonymous(self, environ: Environ, start_response: StartResponse, outcome: Forward) -> Iterable[bytes]:
+    def _forward_anonymous(
+        self, environ: Environ, start_response: StartResponse, request: Request, *, invites: bool
+    ) -> Iterable[bytes]:
         environ["kmsi"] = None
-        environ["kmsi.session"] = NoSession()
-        environ.pop("REMOTE_USER", None)
         kept = AppData()
+        environ["kmsi.session"] = NoSession(kept)
+        environ.pop("REMOTE_USER", None)
         environ[TOKENS] = self._tokens, kept
         environ["kmsi.require"] = partial(self._require, environ, kept)
 
         def decide(status: str, headers: _Headers) -> _Headers | Reply:
-            if outcome.refusal is not None and status.startswith("403"):
-                return outcome.refusal
+            if invites and turns_away(int(status[:3]), (name for name, _ in headers)):
+                now = self._clock()
+                reply = self._services.run(guard.sign_in_first(self._deployment, request, now), now)
+                if reply is not None:
+                    return reply
             if status.startswith("500") and (reply := self._instead(environ)) is not None:
                 return reply
             return [*headers, _VARY, *(("Set-Cookie", cookie) for cookie in kept.cookies)]

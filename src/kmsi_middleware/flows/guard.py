@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
-from ..rules.targets import login_url, return_target
+from ..rules.targets import return_target
 from ..vocabulary.contexts import auth_context
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
@@ -34,7 +34,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     if found.session is not None:
         return (yield from _with_session(app, request, found, now, extend=extend))
     if app.is_public(request.path):
-        return Forward(refusal=_invitation(app, request, found, now))
+        return Forward(invites=_invites(app, request))
     return (yield from _without_session(app, request, found, now))
 
 
@@ -75,12 +75,19 @@ def instead(app: Deployment, request: Request, error: KMSIError, now: float) -> 
         case Unavailable():
             return replies.unavailable(app, request, now, error)
         case SessionEnded() | SessionRequired():
-            try:
-                found = yield from sessions.find(app, request, now, extend=False)
-                return (yield from _without_session(app, request, found, now))
-            except Unavailable as failure:
-                return replies.unavailable(app, request, now, failure)
+            return (yield from sign_in_first(app, request, now))
     return None
+
+
+def sign_in_first(app: Deployment, request: Request, now: float) -> Flow[Reply | None]:
+    """What to answer to who needs a session and has none. ``None``: there is one, so a sign-in would not help."""
+    try:
+        found = yield from sessions.find(app, request, now, extend=False)
+        return None if found.session is not None else (yield from _without_session(app, request, found, now))
+    except Refused as error:
+        return replies.refused(app, request, now, error)
+    except Unavailable as error:
+        return replies.unavailable(app, request, now, error)
 
 
 def _with_session(
@@ -173,13 +180,12 @@ def _may_connect(app: Deployment, request: Request) -> bool:
     return origin in {item.lower() for item in allowed}
 
 
-def _invitation(app: Deployment, request: Request, found: sessions.Found, now: float) -> Reply | None:
-    """``protect="none"``: the app's 403 to an anonymous navigation becomes a sign-in, or the news."""
-    if app.settings.protect != "none" or kind_of(request) is not Kind.NAVIGATION:
-        return None
-    if telling.is_news(app, found):
-        return replies.signed_out_answer(app, request, now, found.left, as_page=True)
-    return replies.redirect(login_url(request.site, app.prefix, _return_to(app, request)))
+def _invites(app: Deployment, request: Request) -> bool:
+    """``protect="none"``: whether the app's refusal may mean that nobody is signed in. That of a posted form may be
+    about the form, and that of who brings credentials about those: the app's words stay."""
+    if app.settings.protect != "none" or "authorization" in request.headers:
+        return False
+    return kind_of(request) is not Kind.PAGE
 
 
 def _return_to(app: Deployment, request: Request) -> str:

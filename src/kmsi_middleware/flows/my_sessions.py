@@ -22,7 +22,7 @@ from ..vocabulary.messages import Forward, Page, Reply, Request
 from ..vocabulary.session import Session, user_key
 from . import forms, fresh, replies, revocation, sessions, sign_in
 from .deployment import Deployment
-from .guard import guard
+from .guard import guard, sign_in_first
 
 _SAID_SECONDS = 60
 """For how long the page says what was just done."""
@@ -73,7 +73,8 @@ def _admitted(app: Deployment, request: Request, now: float) -> Flow[Reply | For
     if isinstance(outcome, Reply) or outcome.session is not None:
         return outcome
     # The prefix is among the public paths, or the app decides: here it doesn't.
-    return outcome.refusal or replies.signed_out_answer(app, request, now, None, as_page=replies.wants_page(request))
+    reply = yield from sign_in_first(app, request, now)
+    return reply or replies.signed_out_answer(app, request, now, None, as_page=replies.wants_page(request))
 
 
 def _here(app: Deployment, request: Request) -> str:

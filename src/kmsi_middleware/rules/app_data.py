@@ -33,7 +33,7 @@ class AppData(dict[str, Any]):
     discarded = False
     """Whether the app's response is not sent, because another one was in its place."""
     failure: KMSIError | None = None
-    """What the app was told when it asked for an access token and there was none to give."""
+    """What the app was told when it asked for what only a session has, or for a token that there is not."""
     _nested: dict[str, Any] | None = None
     _written: set[str] | None = None
     _removed: set[str] | None = None
@@ -104,12 +104,18 @@ class AppData(dict[str, Any]):
 
 
 class NoSession(dict[str, Any]):
-    """What ``request.session`` is where there is no session: empty, and writing raises."""
+    """What ``request.session`` is where there is no session: empty, and writing raises. ``kept`` is told of it, because
+    frameworks make a reply of their own of what an app raises."""
 
-    __slots__ = ()
+    __slots__ = ("_kept",)
+
+    def __init__(self, kept: AppData) -> None:
+        super().__init__()
+        self._kept = kept
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise SessionRequired
+        self._kept.failure = error = SessionRequired()
+        raise error
 
     __setitem__ = __delitem__ = __ior__ = setdefault = update = popitem = clear = _refuse
 

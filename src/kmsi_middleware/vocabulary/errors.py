@@ -114,14 +114,16 @@ class UnknownSession(KMSIError, LookupError):
 
 
 class SessionRequired(KMSIError, TypeError):
-    """The app wrote to ``request.session``, or asked for an access token, in a request that has no session."""
+    """The app wrote to ``request.session``, or asked for an access token, in a request that has no session. An app may
+    raise it, too."""
 
     code = "session_required"
 
     def __init__(self, what: str = "there is nowhere to keep data", before: str = "writing") -> None:
         super().__init__(
             f"this request has no session, so {what}: "
-            f"protect the path, or check request.user.is_authenticated before {before}"
+            f"protect the path, or see before {before} whether somebody is signed in (request.user.is_authenticated; "
+            'under WSGI environ["kmsi"] is not None)'
         )
 
 

@@ -82,8 +82,8 @@ class Forward:
     """Up to which instant a request like this one is forwarded with this very session and nothing to do."""
     judged_risk: str | None = None
     """The ``current_risk`` that it was judged with, where policies read one."""
-    refusal: Reply | None = None
-    """What to answer instead, should the app answer 403 to this anonymous request (``protect="none"``)."""
+    invites: bool = False
+    """Whether this anonymous request is sent to sign in, should the app turn it away (``protect="none"``)."""
 
 
 Outcome = Reply | Forward

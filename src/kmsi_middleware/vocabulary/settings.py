@@ -161,8 +161,10 @@ class Settings:
     protect: Literal["all", "none"] = _setting(
         "all",
         unit="name",
-        effect="`all`: every path needs a session, except `public_paths`. `none`: the app's own `@requires` "
-        "decides, and its 403 to an anonymous navigation becomes a sign-in.",
+        effect="`all`: every path needs a session, except `public_paths`. `none`: the app's own `@requires` decides. "
+        "Where it turns away who is not signed in, by 403, or 401 without `WWW-Authenticate`, a navigation is sent to "
+        "sign in, and a script gets the 401 that it gets everywhere. Its own words stay for a posted form, and for a "
+        "request with `Authorization`.",
         source="",
     )
     public_paths: tuple[str, ...] = _setting(
