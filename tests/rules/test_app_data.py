@@ -128,6 +128,32 @@ def test_what_fails_changes_nothing(statement: str, error: type[Exception]) -> N
     assert data.changes() is None
 
 
+@pytest.mark.parametrize("statement", ["s['a'] = 2", "del s['a']", "s.pop('a')", "s.clear()", "s.update(a=1, b=2)"])
+def test_who_changes_it_after_the_response_has_started_is_told_once(statement: str) -> None:
+    data, told = kept(b'{"a":1}')(), []
+    data.started = told.append
+    exec(statement, {"s": data})
+    data["after"] = 1
+    assert told == ["a"]
+    assert hasattr(data, "started")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (object(), TypeError),
+        ({1, 2}, TypeError),
+        ([{"at": b"x"}], TypeError),
+        ({(): 1}, TypeError),
+        (float("nan"), ValueError),
+        ("\ud800", ValueError),
+    ],
+)
+def test_what_can_not_be_json_is_refused_by_the_name_of_its_key(value: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"^session\['bad'\] can't be kept, it is no JSON: "):
+        merged(b"{}", {"fine": 1, "bad": value, "also fine": 2}, ())
+
+
 def test_an_empty_dict_has_nothing_to_pop() -> None:
     data = kept(b"{}")()
     with pytest.raises(KeyError):

@@ -30,7 +30,7 @@ class Answered:
     """What the app answers."""
 
     status: int
-    body: list[bytes]
+    body: Iterable[bytes]
     headers: list[tuple[str, str]]
 
 
@@ -59,6 +59,7 @@ class SmallApp:
                 del seen.data[given["name"]]
             case "unjson":
                 seen.data["thing"] = object()
+                return Answered(200, [b"kept?"], [("content-type", "text/plain")])
             case "wait":
                 self.during()
                 seen.data.update(given)
@@ -70,6 +71,8 @@ class SmallApp:
             case "stream":
                 seen.data.update(given)
                 return Answered(200, [b"one ", b"", b"two ", b"three"], [("content-type", "text/plain")])
+            case "late":
+                return Answered(200, _writing_late(seen.data), [("content-type", "text/plain")])
             case "empty":
                 return Answered(204, [], [])
             case "forbidden":
@@ -168,7 +171,15 @@ class SmallApp:
         return iter([]) if environ["REQUEST_METHOD"] == "HEAD" else _chunks(answered.body)
 
 
-def _chunks(body: list[bytes]) -> Iterator[bytes]:
+def _writing_late(data: Any) -> Iterator[bytes]:
+    """Goes on writing to its data when its response has started."""
+    for chunk in (b"one ", b"two ", b"three"):
+        data["late"] = True
+        del data["late"]
+        yield chunk
+
+
+def _chunks(body: Iterable[bytes]) -> Iterator[bytes]:
     yield from body
 
 

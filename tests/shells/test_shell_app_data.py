@@ -109,7 +109,7 @@ def test_writing_without_a_session_raises(world: World, browser: Browser) -> Non
 def test_what_can_not_be_kept_fails_the_request_and_keeps_nothing(world: World, browser: Browser) -> None:
     world.app()
     browser.sign_in(at="/set?x=1")
-    with pytest.raises((TypeError, ValueError), match="JSON"):
+    with pytest.raises(TypeError, match=r"session\['thing'\] can't be kept, it is no JSON: Object of type object"):
         browser.visit("/unjson")
     assert data(browser) == {"x": "1"}
 
@@ -123,6 +123,33 @@ def test_data_is_saved_before_the_response_starts(any_world: World) -> None:
             app.events.clear()
             browser.visit(path)
             assert app.events == ["saved", ("start", 200)]
+
+
+def test_what_is_changed_after_the_response_has_started_is_lost_and_said_to_be(
+    world: World, browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.app()
+    browser.sign_in(at="/stream?x=1")
+    browser.visit("/set?x=2")
+    assert "response had started" not in caplog.text
+    assert browser.visit("/late").text == "one two three"
+    assert [text for text in caplog.messages if "response had started" in text] == [
+        "session['late'] was changed after the response had started: such changes are not kept"
+    ]
+    assert data(browser) == {"x": "2"}
+
+
+def test_an_app_that_starts_its_response_late_is_not_late(wsgi_world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        environ["kmsi.session"]["n"] = environ["kmsi.session"].get("n", 0) + 1
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield str(environ["kmsi.session"]["n"]).encode()
+
+    wsgi_world.serve(wsgi_world.middleware(app))
+    browser = wsgi_world.browser()
+    assert browser.sign_in().text == "1"
+    assert [browser.visit("/").text for _ in range(2)] == ["2", "3"]
+    assert "response had started" not in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/set?x=1", "/stream?x=1"])

@@ -61,6 +61,7 @@ from .wire import (
     raw_target,
     rendered,
     stepped_up,
+    too_late,
     turns_away,
     url_path,
 )
@@ -261,7 +262,7 @@ class ASGIShell:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept.started = True
+                kept.started = too_late
                 if invites and turns_away(message["status"], names_of(message)):
                     now = self._clock()
                     reply = await self._services.run_async(guard.sign_in_first(self._deployment, request, now), now)
@@ -392,7 +393,7 @@ class _Exchange:
 
     def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            self._data.started = True
+            self._data.started = too_late
             if self._data.touched or self._cookies:
                 return self._save_and_send(message)
             message["headers"] = protected(message.get("headers", ()))

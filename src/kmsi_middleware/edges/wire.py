@@ -168,6 +168,11 @@ def stepped_up(reply: Reply, pages: PageRenderer, data: AppData) -> tuple[int, l
     return status, [item for item in headers if item[0] != "set-cookie"], body
 
 
+def too_late(name: str) -> None:
+    """The app changed its data after its response had started, and with it had been saved."""
+    _log.warning("session[%r] was changed after the response had started: such changes are not kept", name)
+
+
 def turns_away(status: int, names: Iterable[str]) -> bool:
     """Whether an app's reply, with headers of these names, may mean that nobody is signed in: 403, as frameworks'
     decorators say it; or 401, unless it names the app's own way to authenticate."""

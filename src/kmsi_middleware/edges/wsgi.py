@@ -39,6 +39,7 @@ from .wire import (
     raw_target,
     rendered,
     stepped_up,
+    too_late,
     turns_away,
     url_path,
 )
@@ -142,7 +143,11 @@ class WSGIShell:
             return [*_protected(headers), *(("Set-Cookie", cookie) for cookie in ours)]
 
         body = self._serve(environ, start_response, decide)
-        return body if type(body) is list else self._followed(body, environ, settled, where)
+        if type(body) is list:
+            return body
+        if type(body) is not _Closing:  # which may start the response only now
+            data.started = too_late
+        return self._followed(body, environ, settled, where)
 
     def _followed(
         self, body: Iterable[bytes], environ: Environ, settled: Settled, where: dict[str, str]

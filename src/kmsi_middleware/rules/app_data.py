@@ -23,8 +23,9 @@ class AppData(dict[str, Any]):
     """A dict that can tell what changed in it."""
 
     __slots__ = ("__dict__", "started")
-    started: bool
-    """There once the app's response has started. In a slot, because nothing that is set costs less."""
+    started: Callable[[str], None]
+    """There once the app's response has started: is called with the first key that is changed after that, and so is not
+    kept. In a slot, because nothing that is set costs less."""
     # Defaults on the class: most requests never touch their data, and pay for nothing but the dict.
     touched = False
     """Whether :meth:`changes` is worth asking; never wrongly False."""
@@ -51,6 +52,7 @@ class AppData(dict[str, Any]):
     def _write(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"session keys are text, not {type(name).__name__}")
+        self._is_changed(name)
         if self._written is None:
             self._written = set()
             self.touched = True
@@ -59,12 +61,18 @@ class AppData(dict[str, Any]):
             self._removed.discard(name)
 
     def _remove(self, name: str) -> None:
+        self._is_changed(name)
         if self._removed is None:
             self._removed = set()
             self.touched = True
         self._removed.add(name)
         if self._written is not None:
             self._written.discard(name)
+
+    def _is_changed(self, name: str) -> None:
+        if hasattr(self, "started"):
+            tell, self.started = self.started, _know
+            tell(name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._write(name)
@@ -101,6 +109,10 @@ class AppData(dict[str, Any]):
         for name in self:
             self._remove(name)
         super().clear()
+
+
+def _know(_name: str) -> None:
+    """Once was enough."""
 
 
 class NoSession(dict[str, Any]):
@@ -144,9 +156,26 @@ def kept(data: bytes) -> Callable[[], AppData]:
 
 
 def merged(data: bytes, written: dict[str, Any], removed: Iterable[str]) -> bytes:
-    """Rule 2. Raises ``TypeError`` or ``ValueError`` for what can't be JSON."""
+    """Rule 2. Raises ``TypeError`` or ``ValueError``, naming the key, for what can't be JSON."""
     values = json.loads(data) if data else {}
     for name in removed:
         values.pop(name, None)
     values.update(written)
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    try:
+        return _as_json(values)
+    except (TypeError, ValueError):
+        for name, value in written.items():
+            _refuse_if_no_json(name, value)
+        raise
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _refuse_if_no_json(name: str, value: Any) -> None:
+    try:
+        _as_json({name: value})
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"session[{name!r}] can't be kept, it is no JSON: {error}") from error
