@@ -299,6 +299,36 @@ def test_with_the_provider_away_the_copy_serves_up_to_a_day(wire: Wire, caplog: 
     assert USABLE_SECONDS == 86_400
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda: httpx.Response(404), "discovery_invalid: the provider answered 404"),
+        (
+            lambda: metadata("https://other.example.com"),
+            "issuer_mismatch: the provider's metadata names another issuer",
+        ),
+    ],
+)
+def test_a_document_that_can_not_be_used_is_named_in_the_log(
+    wire: Wire, answer: Callable[[], Response], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.answer_with(answer)
+    for _ in range(2):
+        with pytest.raises(KMSIError):
+            wire.provider(NOW)
+    (text,) = [record.getMessage() for record in caplog.records if record.name == "kmsi_middleware"]
+    assert text.startswith(said)
+    assert text.endswith(f"({ISSUER}/.well-known/openid-configuration)")
+
+
+def test_a_document_that_did_not_come_is_named_once(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    wire.answer_with(refused)
+    with pytest.raises(ProviderUnavailable):
+        wire.provider(NOW)
+    (text,) = [record.getMessage() for record in caplog.records if record.name == "kmsi_middleware"]
+    assert text.startswith(f"GET {ISSUER}/.well-known/openid-configuration failed")
+
+
 def test_who_asked_at_the_end_of_a_failure_is_not_told_to_wait_a_minute(wire: Wire) -> None:
     wire.answer_with(lambda: keys("a"), refused, lambda: keys("b"))
     wire.keys(NOW)

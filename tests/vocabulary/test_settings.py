@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kmsi_middleware.edges.stores.memory import MemoryStore
 from kmsi_middleware.vocabulary.addresses import is_loopback_host, is_origin, is_shared_issuer
 from kmsi_middleware.vocabulary.errors import SettingsError
 from kmsi_middleware.vocabulary.settings import Settings, described, environment_name
@@ -44,6 +45,11 @@ def refused(**given: Any) -> SettingsError:
         ("issuer", "https://löwe.example", GIVE_URL),
         ("issuer", "https://a;script-src *", GIVE_URL),
         ("issuer", 7, "give a text"),
+        ("issuer", "https://login.microsoftonline.com/<tenant>/v2.0", "put your own in the place of"),
+        ("issuer", "https://<tenant>.b2clogin.com/v2.0", "put your own in the place of"),
+        ("issuer", "https://login.microsoftonline.com/{tenant}/v2.0", "put your own in the place of"),
+        ("issuer", "https://login.example.com/a/.well-known/openid-configuration", ": https://login.example.com/a"),
+        ("issuer", "https://login.example.com/.well-known/openid-configuration/", "leave out /.well-known"),
         ("issuer", "", "name your provider"),
         ("client_id", "", "give the app's client id at https://login.example.com"),
         ("client_id", None, "give a text"),
@@ -56,7 +62,7 @@ def refused(**given: Any) -> SettingsError:
         ("id_token_algorithms", ["HS256"], "public key"),
         ("id_token_algorithms", ["RS256x"], "public key"),
         ("id_token_algorithms", [], "give at least one"),
-        ("base_url", "app.example.com", GIVE_URL),
+        ("base_url", "app.example.com", "give a whole URL, as https://app.example.com"),
         ("base_url", "", GIVE_URL),
         ("base_url", "ftp://app.example.com", GIVE_URL),
         ("base_url", "http://app.example.com", "outside loopback it must be https"),
@@ -78,6 +84,8 @@ def refused(**given: Any) -> SettingsError:
         ("public_paths", ["/*/b"], "give a path from the root"),
         ("public_paths", ["/a//b"], "give a path from the root"),
         ("public_paths", ["/a/../b"], "give a path from the root"),
+        ("public_paths", ["/a?b"], "give the path alone"),
+        ("public_paths", ["/a#b"], "give the path alone"),
         ("public_paths", ["/a/./*"], "give a path from the root"),
         ("public_paths", {"/a", "/b"}, "give a list"),
         ("public_paths", b"/a", "give a list"),
@@ -108,6 +116,7 @@ def refused(**given: Any) -> SettingsError:
         ("clock_skew", -1, "give 0 to 300 seconds"),
         ("clock_skew", 301, "give 0 to 300 seconds"),
         ("user_claim", " ", "give a claim's name"),
+        ("user_claim", "e mail", "give a claim's name"),
         ("cookie_name", "__Host-x;", "give 1 to 40 letters"),
         ("cookie_name", "", "give 1 to 40 letters"),
         ("cookie_name", "x" * 41, "give 1 to 40 letters"),
@@ -130,12 +139,39 @@ def test_an_impossible_value_is_refused_by_name_with_what_would_work(name: str, 
         assert repr(shown) in str(error)
 
 
+@pytest.mark.parametrize("given", [{**REAL, "client_secret": "hunter2hunter2"}, "embedded", object()])
+def test_settings_that_are_no_settings_object_are_refused_and_not_shown(given: Any) -> None:
+    with pytest.raises(SettingsError, match="give a Settings object; a mapping goes as keywords") as caught:
+        Settings.resolve({}, given)
+    assert str(caught.value).startswith(f"setting settings = '({type(given).__name__})'")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("store", [None, object(), 7, {"url": "redis://:hunter2@localhost"}])
+def test_a_store_that_keeps_no_contract_is_refused_and_not_shown(store: Any) -> None:
+    error = refused(store=store)
+    assert str(error).startswith(f"setting store = '({type(store).__name__})': give sqlite:PATH, redis://HOST:6379/0")
+    assert "this has no asynchronous, close, counters, create" in str(error)
+    assert "hunter2" not in str(error)
+
+
+def test_a_store_object_is_taken_as_it_is() -> None:
+    store = MemoryStore()
+    assert Settings(store=store).store is store
+
+
+def test_the_tenant_of_whoever_signs_in_is_no_placeholder() -> None:
+    issuer = "https://login.microsoftonline.com/{tenantid}/v2.0"
+    assert Settings.resolve({**REAL, "issuer": issuer, "allowed_tenants": ["a"]}).issuer == issuer
+
+
 @pytest.mark.parametrize(
     ("path", "would_work"),
     [
         ("payments", "give a path from the root"),
         ("/caf%C3%A9/*", "write the path decoded"),
         ("/a%2fb", "write the path decoded"),
+        ("/pay?now", "give the path alone"),
     ],
 )
 def test_the_path_of_an_authentication_context_is_a_decoded_path(path: str, would_work: str) -> None:

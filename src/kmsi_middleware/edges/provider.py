@@ -167,14 +167,17 @@ class ProviderClient:
         if anew:
             document.anew_at = now
         document.is_fetching = True
-        began = time.monotonic()
+        began, answer = time.monotonic(), None
         try:
-            document.content = wanted.check((yield wanted.request))
+            answer = yield wanted.request
+            document.content = wanted.check(answer)
         except KMSIError as error:
             # From its end on: who came while it hung must not be the next to be held up.
             document.error, document.failed_at = error, now + time.monotonic() - began
             content = self._usable(document, now)
             if content is None:
+                if answer is not None:  # else who sent the request has said so
+                    _log.warning("%s (%s)", error, _shown(wanted.request.url))
                 raise
             _log.warning("%s: an older copy of %s serves on", error, _shown(wanted.request.url))
             return content

@@ -428,6 +428,9 @@ class Settings:
 
         Raises :class:`SettingsError` naming the setting, its value and what would work.
         """
+        if settings is not None and not isinstance(settings, Settings):
+            problem = "give a Settings object; a mapping goes as keywords: KMSIMiddleware(app, **settings)"
+            raise SettingsError("settings", f"({type(settings).__name__})", problem)
         known = {item.name: item for item in fields(cls)}
         _refuse_unknown(keywords, known)
         merged: dict[str, Any] = {}

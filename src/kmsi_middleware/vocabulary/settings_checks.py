@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .addresses import EMBEDDED, is_loopback_host, is_origin, is_shared_issuer, without_password
 from .contexts import auth_context
+from .effects import SessionStore
 from .errors import SettingsError
 from .user_flows import place
 
@@ -27,6 +28,7 @@ FACTS = (
     "country",
     "password_changed_at",
 )
+_WELL_KNOWN = "/.well-known/openid-configuration"
 COOKIE_LIMIT_DAYS = 400  # rfc6265bis 5.5: a browser shortens anything longer
 
 _RANGES = {
@@ -70,7 +72,7 @@ def check_each(settings: Settings) -> None:
                 "each needs 32 or more, as `openssl rand -hex 32` makes",
             )
     if settings.base_url is not None:
-        parts = _url("base_url", settings.base_url)
+        parts = _url("base_url", settings.base_url, example="https://app.example.com")
         if parts.query or parts.fragment or settings.base_url.endswith("/"):
             raise SettingsError(
                 "base_url", settings.base_url, "give scheme, host and at most a path, no slash at the end"
@@ -85,15 +87,9 @@ def check_each(settings: Settings) -> None:
             "prefix", settings.prefix, "give a path of letters and digits, as /.auth, no slash at the end"
         )
     for path in settings.public_paths:
-        if not path.startswith("/") or "*" in path.removesuffix("/*") or "//" in path or _has_dots(path):
-            raise SettingsError(
-                "public_paths", path, "give a path from the root, exact (/about) or ending in /* (/static/*)"
-            )
+        _pattern("public_paths", path, "exact (/about) or ending in /* (/static/*)")
     for path, context in settings.auth_contexts.items():
-        if not path.startswith("/") or "*" in path.removesuffix("/*") or "//" in path or _has_dots(path):
-            raise SettingsError(
-                "auth_contexts", path, "give a path from the root, exact (/pay) or ending in /* (/payments/*)"
-            )
+        _pattern("auth_contexts", path, "exact (/pay) or ending in /* (/payments/*)")
         if "%" in path:
             raise SettingsError("auth_contexts", path, "write the path decoded, as /café, not /caf%C3%A9")
         try:
@@ -109,13 +105,11 @@ def check_each(settings: Settings) -> None:
         for origin in getattr(settings, name):
             if not is_origin(origin):
                 raise SettingsError(name, origin, "give an origin, as https://app.example.com, with no path")
-    if not settings.user_claim.strip():
+    if not re.fullmatch(r"\S+", settings.user_claim):
         raise SettingsError("user_claim", settings.user_claim, "give a claim's name, as sub or preferred_username")
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", settings.cookie_name):
         raise SettingsError("cookie_name", settings.cookie_name, "give 1 to 40 letters, digits, - or _")
-    if isinstance(settings.store, str) and not _STORES.fullmatch(settings.store):
-        problem = "give sqlite:PATH, redis://HOST:6379/0, memory: or a store object"
-        raise SettingsError("store", without_password(settings.store), problem)
+    _store(settings.store)
     for name in ("sign_in_signals", "current_risk"):
         hook = getattr(settings, name)
         if hook is not None and not callable(hook):
@@ -177,7 +171,30 @@ def _check_user_flows(settings: Settings) -> None:
         raise SettingsError("issuer", settings.issuer, problem)
 
 
+def _store(store: object) -> None:
+    problem = "give sqlite:PATH, redis://HOST:6379/0, memory: or a store object"
+    if not isinstance(store, str):
+        contract = {*vars(SessionStore), *SessionStore.__annotations__}
+        missing = sorted(name for name in contract if not name.startswith("_") and not hasattr(store, name))
+        if missing:
+            raise SettingsError("store", f"({type(store).__name__})", f"{problem}; this has no {', '.join(missing)}")
+    elif not _STORES.fullmatch(store):
+        raise SettingsError("store", without_password(store), problem)
+
+
+def _pattern(name: str, path: str, examples: str) -> None:
+    if not path.startswith("/") or "*" in path.removesuffix("/*") or "//" in path or _has_dots(path):
+        raise SettingsError(name, path, f"give a path from the root, {examples}")
+    if "?" in path or "#" in path:
+        raise SettingsError(name, path, f"give the path alone, {examples}: a query is not looked at")
+
+
 def _issuer(name: str, value: str) -> None:
+    if re.search("[<>{}]", value.replace("{tenantid}", "")):
+        raise SettingsError(name, without_password(value), "put your own in the place of what is in brackets")
+    if value.rstrip("/").endswith(_WELL_KNOWN):
+        without = without_password(value.rstrip("/").removesuffix(_WELL_KNOWN))
+        raise SettingsError(name, without_password(value), f"leave out {_WELL_KNOWN}: {without}")
     parts = _url(name, value)
     if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
         raise SettingsError(name, value, "outside loopback it must be https")
@@ -185,8 +202,8 @@ def _issuer(name: str, value: str) -> None:
         raise SettingsError(name, value, "an issuer has no query and no fragment")
 
 
-def _url(name: str, value: str) -> SplitResult:
-    problem = "give a whole URL, as https://login.example.com"
+def _url(name: str, value: str, *, example: str = "https://login.example.com") -> SplitResult:
+    problem = f"give a whole URL, as {example}"
     try:
         parts = urlsplit(value)
         _ = parts.port
