@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -489,3 +490,37 @@ def test_below_a_root_path_everything_stays_below_it() -> None:
     assert forwarded(browser.get("/shop/orders"))
     document = problem_of(Browser(world).get("/shop/api", SCRIPT), 401)
     assert document["login_url"] == "/shop/.auth/login?post_login_redirect_uri=%2Fshop%2F"
+
+
+# A path that is not where base_url says --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/shop/.auth/callback", "/shop/.auth/idp/authorize", "/a/b/.auth/idp/t/v2.0/authorize"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_sign_in_begins_on_the_misplaced_path_of_one(method: str, path: str) -> None:
+    browser = Browser(World(base_url=f"{ORIGIN}/shop"))
+    outcome = browser.send(browser.request(method, f"/shop{path}?code=c0de&state=s3al"))
+    page = page_of(outcome, 421)
+    assert page.context["code"] == "base_url_mismatch"
+    assert f"By base_url the app is at {ORIGIN}/shop, but the path below that is {path}:" in page.context["message"]
+    assert not re.search("c0de|s3al", str(page))
+    assert set_cookies(outcome) == ()
+
+
+def test_a_script_there_is_told_so_too(world: World) -> None:
+    problem = problem_of(Browser(world).get("/portal/.auth/callback", SCRIPT), 421)
+    assert problem["code"] == "base_url_mismatch"
+
+
+def test_the_path_is_shown_as_it_was_sent(world: World) -> None:
+    problem = problem_of(Browser(world).get("/call us <now>/.auth/callback", SCRIPT), 421)
+    assert "is /call%20us%20%3Cnow%3E/.auth/callback:" in problem["detail"]
+    problem = problem_of(Browser(world).get(f"/{'x' * 9_000}/.auth/callback", SCRIPT), 421)
+    assert len(problem["detail"]) < 1_500
+
+
+def test_who_is_signed_in_gets_the_apps_answer_there(browser: Browser) -> None:
+    browser.sign_in()
+    assert forwarded(browser.get("/portal/.auth/callback"))

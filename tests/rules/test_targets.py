@@ -12,6 +12,7 @@ from kmsi_middleware.rules.targets import (
     LONGEST_TARGET,
     AuthContexts,
     PublicPaths,
+    is_misplaced,
     is_normal,
     login_url,
     return_target,
@@ -356,3 +357,23 @@ def test_no_spelling_goes_round_a_context(segments: list[str]) -> None:
 
 def test_a_context_in_capitals_is_the_same_context() -> None:
     assert AuthContexts({"/pay/*": "C1"}).of("/pay/now") == "c1"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_so"),
+    [
+        ("/.auth/callback", False),
+        ("/.auth/idp/authorize", False),
+        ("/.auth/idp/x/.auth/callback", False),
+        ("/.authentic/callback", False),
+        ("/portal/.auth/login", False),
+        ("/portal/x.auth/callback", False),
+        ("/portal/.auth/callback/x", False),
+        ("/portal/.auth/idp", False),
+        ("/portal/.auth/callback", True),
+        ("/a/b/.auth/callback", True),
+        ("/portal/.auth/idp/tenant/flow/authorize", True),
+    ],
+)
+def test_a_path_of_a_sign_in_that_is_not_where_the_prefix_is(path: str, is_so: bool) -> None:
+    assert is_misplaced(path, PREFIX) is is_so

@@ -82,6 +82,15 @@ def test_after_the_fresh_sign_in_one_is_back_at_the_page_with_ones_data(world: W
     assert browser.visit("/page").status == 200
 
 
+def test_no_loop_where_a_path_in_base_url_is_not_stripped(world: World, browser: Browser) -> None:
+    world.app(policies=[HOURLY])
+    browser.sign_in("mia", "yes")
+    world.clock.pass_(HOUR)
+    page = browser.visit("/portal/.auth/callback?code=x&state=y")
+    assert page.status == 421
+    assert "base_url_mismatch" in page.text
+
+
 def test_example_2_the_background_goes_on_until_the_person_comes_back(world: World, browser: Browser) -> None:
     world.app(policies=[HOURLY])
     browser.sign_in("mia", "yes")

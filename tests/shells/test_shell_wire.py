@@ -311,3 +311,40 @@ def test_a_path_in_base_url_that_a_proxy_strips(world: World, browser: Browser, 
     end = browser.sign_out(f"{HOME}/base")
     assert end.url.startswith(f"{HOME}/base/.auth/logged-out")
     assert browser.fetch("/base/page").json()["login_url"].startswith("/base/.auth/login?")
+
+
+@pytest.mark.parametrize("issuer", ["embedded", "another"])
+def test_a_path_in_base_url_that_the_proxy_does_not_strip(world: World, browser: Browser, issuer: str) -> None:
+    if issuer == "embedded":
+        world.at[HOME] = world.app(f"{HOME}/base", base_url=f"{HOME}/base")
+    else:
+        world.provider(f"{HOME}/base")
+        world.at[HOME] = world.client(f"{HOME}/base")
+    page = browser.visit("/base/page")
+    page = browser.submit(page, pick="gus") if issuer == "another" else page
+    assert page.status == 421
+    assert f"By base_url the app is at {HOME}/base," in page.text
+    assert "is /base/.auth/" in page.text
+
+
+def test_such_a_proxys_path_belongs_into_the_prefix(world: World, browser: Browser) -> None:
+    app = world.app(base_url=HOME, prefix="/base/.auth")
+    page = browser.sign_in("mia", "yes", at="/base/page?x=1")
+    assert (page.url, page.status) == (f"{HOME}/base/page?x=1", 200)
+    assert browser.fetch("/base/.auth/me").status == 200
+    assert browser.sign_out(f"{HOME}/base").url.startswith(f"{HOME}/base/.auth/logged-out")
+    assert browser.fetch("/base/.auth/me").status == 401
+    assert not any("/.auth/" in call for call in app.small.calls)
+
+
+def test_a_root_path_that_no_proxy_adds(asgi_world: World) -> None:
+    """``uvicorn --root-path /portal``, and no proxy: the server puts it before every path that comes."""
+    server = asgi_world.app(server={"root": "/portal"})
+
+    def uvicorn(method: str, url: str, headers: Any, body: bytes = b"", peer: str = "") -> Answer:
+        return server(method, url.replace(HOME, f"{HOME}/portal", 1), headers, body, peer)
+
+    asgi_world.at[HOME] = uvicorn  # type: ignore[assignment]
+    page = asgi_world.browser().visit("/page")
+    assert page.status == 421
+    assert "By the Host and the server&#39;s root path the app is at http://localhost:8000/portal, but" in page.text

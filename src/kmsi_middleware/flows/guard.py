@@ -4,10 +4,11 @@ sign in, or told why not."""
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import quote
 
 from ..rules.cookies import as_headers
 from ..rules.navigation import Kind, is_prefetch, is_preflight, kind_of
-from ..rules.targets import return_target
+from ..rules.targets import LONGEST_TARGET, is_misplaced, return_target
 from ..vocabulary.contexts import auth_context
 from ..vocabulary.effects import Flow
 from ..vocabulary.errors import KMSIError, Refused, SessionEnded, SessionRequired, Unavailable
@@ -59,9 +60,23 @@ def require(app: Deployment, request: Request, context: str, now: float) -> Flow
 def _without_session(app: Deployment, request: Request, found: sessions.Found, now: float) -> Flow[Reply]:
     """To the sign-in, for who just opens a page; everybody else is told, and so is whoever had a session that was
     ended for a reason that is news. The cookie stays, so that a reload says the same."""
+    _check_place(app, request)
     if _is_navigation(request) and not telling.is_news(app, found):
         return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
     return (yield from telling.tell(app, request, found, now))
+
+
+def _check_place(app: Deployment, request: Request) -> None:
+    """Refuse to begin a sign-in in the middle of one, where the way back does not lead to us."""
+    if is_misplaced(request.path, app.prefix):
+        source = "base_url" if app.settings.base_url else "the Host and the server's root path"
+        here, below = f"{request.site.origin}{request.site.root}", quote(request.path)[:LONGEST_TARGET]
+        raise Refused(
+            "base_url_mismatch",
+            f"by {source} the app is at {here}, but the path below that is {below}: what base_url or the root path has "
+            "for a path, the proxy has to strip; if it strips nothing, that path belongs into the setting prefix",
+            status=421,
+        )
 
 
 def _is_navigation(request: Request) -> bool:
@@ -134,6 +149,7 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
             return replies.sign_in_due(app, request, verdict.ask, session, now)
         case "password":
             return (yield from _new_password(app, request, session, verdict.ask, now))
+    _check_place(app, request)
     if not request.websocket and not is_prefetch(request):
         yield from sessions.change(session, refused_at=int(now))
     return (yield from sign_in.again(app, request, now, _return_to(app, request), verdict.ask, session))

@@ -49,6 +49,12 @@ def login_url(site: Site, prefix: str, target: str, *, prompt: str = "") -> str:
     return f"{site.root}{prefix}/login?" + urlencode(given)
 
 
+def is_misplaced(path: str, prefix: str) -> bool:
+    """Whether a path is one of a sign-in's own, but not where the prefix is: then base_url, or the server's root path,
+    is not what the proxy makes of it. A sign-in that began there would lead back there, for ever."""
+    return not _is_below(path, prefix) and (path.endswith(f"{prefix}/callback") or f"{prefix}/idp/" in path)
+
+
 def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
