@@ -225,7 +225,7 @@ def _embedded(settings: Settings, folder: Path | None, clock: Clock) -> Embedded
     elif config.behaviour == "b2c":
         problem = "its behaviour is b2c: say by which flows this app goes, in the setting user_flows"
         raise SettingsError("idp_config", settings.idp_config, problem)
-    return EmbeddedIdP(config.with_app(here), folder=kept, clock=clock)
+    return EmbeddedIdP(config.with_app(here), folder=kept, base_url=settings.base_url, clock=clock)
 
 
 def _embedded_flows(settings: Settings) -> UserFlows:

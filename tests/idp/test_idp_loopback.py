@@ -127,6 +127,8 @@ def test_the_mark_of_the_process_can_not_be_guessed(open_idp: EmbeddedIdP) -> No
 def test_an_issuer_that_is_not_this_machine_does_not_start(tmp_path: Path, issuer: str) -> None:
     with pytest.raises(ValueError, match="issuer = "):
         EmbeddedIdP(folder=tmp_path, issuer=issuer)
+    with pytest.raises(ValueError, match="issuer = "):
+        EmbeddedIdP(folder=tmp_path, base_url=issuer)
 
 
 @pytest.mark.parametrize("issuer", ["http://localhost:8400", "https://idp.localhost/realm", "http://[::1]:1"])

@@ -291,15 +291,19 @@ def test_return_targets_below_a_mount_path(world: World, browser: Browser, asked
     assert browser.submit(page, pick="gus").url == HOME + end
 
 
+@pytest.mark.parametrize("issuer", ["embedded", "another"])
 @pytest.mark.parametrize("passes_root", [False, True])
-def test_a_path_in_base_url_that_a_proxy_strips(world: World, browser: Browser, passes_root: bool) -> None:
-    world.provider(f"{HOME}/base")
+def test_a_path_in_base_url_that_a_proxy_strips(world: World, browser: Browser, passes_root: bool, issuer: str) -> None:
     root = "/base" if passes_root else ""
-    server = world.client(f"{HOME}/base", {"root": root})
+    if issuer == "embedded":
+        server = world.app(f"{HOME}/base", {"root": root}, base_url=f"{HOME}/base")
+    else:
+        world.provider(f"{HOME}/base")
+        server = world.client(f"{HOME}/base", {"root": root})
     del world.at[f"{HOME}/base"]
 
-    def proxy(method: str, url: str, headers: Any, body: bytes = b"", peer: str = "") -> Answer:
-        inside = url if passes_root else url.replace(f"{HOME}/base", HOME)
+    def proxy(method: str, url: str, headers: Any, body: bytes = b"", peer: str = "127.0.0.1") -> Answer:
+        inside = url if passes_root else url.replace(f"{HOME}/base", "http://127.0.0.1:9000")
         answer = server(method, inside, headers, body, peer)
         answer.url = url
         return answer
@@ -308,6 +312,8 @@ def test_a_path_in_base_url_that_a_proxy_strips(world: World, browser: Browser, 
     page = browser.sign_in("mia", "yes", at="/base/page")
     assert page.url == f"{HOME}/base/page"
     assert page.json()["path"] == "/page"
+    if issuer == "embedded":
+        assert {item.path for item in browser.jar.values() if "-idp-" in item.name} == {"/base/.auth/idp"}
     end = browser.sign_out(f"{HOME}/base")
     assert end.url.startswith(f"{HOME}/base/.auth/logged-out")
     assert browser.fetch("/base/page").json()["login_url"].startswith("/base/.auth/login?")

@@ -56,10 +56,11 @@ class EmbeddedIdP:
 
     ``folder`` keeps its state in ``idp.sqlite3``. With ``issuer`` the issuer is fixed; it may have a path.
     Without, it follows from each request: scheme, Host and mount path (``root_path``, or ``SCRIPT_NAME`` through
-    :attr:`wsgi`). ``clock`` answers seconds since the epoch. ``backchannel`` replaces the network for logout
-    tokens and for federated providers.
+    :attr:`wsgi`). ``base_url``, where browsers reach the app that it is mounted in, takes the place of scheme and Host,
+    and goes before the mount path with the path that a proxy strips. ``clock`` answers seconds since the epoch.
+    ``backchannel`` replaces the network for logout tokens and for federated providers.
 
-    It serves loopback only. Raises :class:`ValueError` for an issuer that is not this machine's.
+    It serves loopback only. Raises :class:`ValueError` for an issuer or a base URL that is not this machine's.
     """
 
     def __init__(
@@ -68,13 +69,16 @@ class EmbeddedIdP:
         *,
         folder: Path,
         issuer: str | None = None,
+        base_url: str | None = None,
         clock: Callable[[], float] = time.time,
         backchannel: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if issuer is not None:
-            check_issuer(issuer)
+        for url in (issuer, base_url):
+            if url is not None:
+                check_issuer(url)
         self.config = config if config is not None else default_config()
         self.issuer = issuer
+        self._base = urlsplit(base_url) if base_url is not None else None
         self._clock = clock
         self._backchannel = backchannel
         self._store = Store(folder, clock)
@@ -141,6 +145,9 @@ class EmbeddedIdP:
     def _site(self, request: Request) -> Site:
         origin = f"{request.url.scheme}://{request.headers['host'].lower()}"
         path: str = request.scope["root_path"]
+        if (base := self._base) is not None:
+            origin = f"{base.scheme}://{base.netloc}"
+            path = path if path.startswith(f"{base.path}/") else base.path + path
         root = self.issuer if self.issuer is not None else origin + path
         site = Site(
             issuer=root,
