@@ -154,7 +154,7 @@ def leads_away_from_a_page(target: str) -> bool:
 
 @pytest.mark.parametrize("target", ["//evil.example/", "///evil.example", "/\\evil.example", "/\t/evil.example"])
 def test_open_redirect_by_the_path_that_was_asked_for_leads_home(target: str) -> None:
-    with weakened("kmsi_middleware.flows.guard.return_target", unchanged):
+    with weakened("kmsi_middleware.flows.sign_in.return_target", unchanged):
         assert leads_away_from_a_page(target)
     assert not leads_away_from_a_page(target)
 

@@ -291,6 +291,8 @@ class World:
                 return self.log.append(record)
             case ask.NoteSession(record):
                 return self.notes.append(record)
+            case ask.NoteLongTarget():
+                return None
             case ask.CountUnmatched(kind, address):
                 return self.unmatched.hit(kind, address, now)
             case ask.MayTry(kind, address):

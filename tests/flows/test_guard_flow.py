@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.flows.flow_support import (
@@ -477,6 +478,34 @@ def test_a_store_that_fails_meanwhile_is_told_of(browser: Browser) -> None:
 def test_a_path_that_no_browser_would_be_sent_back_to_becomes_the_start_page(world: World, target: str) -> None:
     browser = Browser(world)
     assert location(browser.sign_in(target=target)) == "/"
+
+
+LONG = "/orders?page=" + "2" * 1_100
+
+
+@pytest.mark.parametrize("target", [LONG, f"/.auth/login?post_login_redirect_uri={quote(LONG)}"])
+def test_a_page_that_is_too_long_to_return_to_is_noted_without_what_it_is(world: World, target: str) -> None:
+    browser = Browser(world)
+    browser.get(target)
+    assert world.asked_for(ask.NoteLongTarget) == [ask.NoteLongTarget(len(LONG))]
+
+
+def test_where_a_fresh_sign_in_falls_due_it_is_noted_too(world: World, browser: Browser) -> None:
+    world.configure(revalidate_every=300)
+    browser.sign_in()
+    world.now += 300
+    browser.get(LONG)
+    assert world.asked_for(ask.NoteLongTarget) == [ask.NoteLongTarget(len(LONG))]
+
+
+def test_of_a_page_that_can_be_returned_to_nothing_is_noted(world: World) -> None:
+    browser = Browser(world)
+    target = "/orders?page=" + "2" * 1_010
+    browser.begin(target)
+    assert world.asked_for(ask.NoteLongTarget) == []
+    browser.get(f"/.auth/login?post_login_redirect_uri={quote(ORIGIN + target)}")
+    assert world.asked_for(ask.NoteLongTarget) == []
+    assert location(browser.sign_in(target=target)) == target
 
 
 def test_below_a_root_path_everything_stays_below_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -326,3 +327,18 @@ def test_the_apps_403_to_somebody_signed_in_stays_a_403(world: World, browser: B
 def test_with_protect_all_the_apps_403_on_a_public_path_stays_a_403(world: World, browser: Browser) -> None:
     world.app(public_paths=["/forbidden"])
     assert browser.visit("/forbidden").body == b"the app's own words"
+
+
+# A page that is too long to return to --------------------------------------------------------------------------
+
+
+def test_who_asked_for_too_long_a_page_arrives_at_the_start_page_and_the_log_says_why(
+    world: World, browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.app()
+    with caplog.at_level(logging.INFO, "kmsi_middleware"):
+        page = browser.sign_in("mia", "yes", at=f"/page?x={'secret' * 200}")
+    assert page.url == f"{HOME}/"
+    (entry,) = [entry for entry in caplog.records if "too long" in entry.message]
+    assert (entry.name, entry.levelname) == ("kmsi_middleware", "INFO")
+    assert entry.message == "a page of 1208 characters is too long to return to: the sign-in leads to the start page"

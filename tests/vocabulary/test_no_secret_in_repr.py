@@ -58,6 +58,7 @@ SHOWN: dict[str, set[str]] = {
     "Mark": {"valid_from", "real_from"},
     "MayAsk": set(),
     "MayTry": {"kind", "address"},
+    "NoteLongTarget": {"characters"},
     "NoteSession": set(),
     "Page": {"name", "form_action", "frame_ancestors"},
     "PutAside": {"key"},

@@ -140,6 +140,9 @@ class Services(Keeping):
                 return lambda: self.log.append(record, now), False
             case ask.NoteSession(record):
                 return lambda: keeping.log(record), True
+            case ask.NoteLongTarget(characters):
+                text = "a page of %d characters is too long to return to: the sign-in leads to the start page"
+                return lambda: _log.info(text, characters), True
             case ask.CountUnmatched(kind, address):
                 return lambda: self.unmatched.hit(kind, address, now), True
             case ask.GetPolicies():

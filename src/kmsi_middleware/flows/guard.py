@@ -28,7 +28,7 @@ def guard(app: Deployment, request: Request, now: float) -> Flow[Outcome]:
     extend = not request.websocket and not is_prefetch(request)
     found = yield from sessions.find(app, request, now, extend=extend)
     if found.session is not None:
-        asked = yield from revalidation.revalidate(app, request, found, _return_to(app, request), now)
+        asked = yield from revalidation.revalidate(app, request, found, request.target, now)
         if isinstance(asked, Reply):
             return asked
         found = asked
@@ -62,7 +62,7 @@ def _without_session(app: Deployment, request: Request, found: sessions.Found, n
     ended for a reason that is news. The cookie stays, so that a reload says the same."""
     _check_place(app, request)
     if _is_navigation(request) and not telling.is_news(app, found):
-        return (yield from sign_in.begin(app, request, now, _return_to(app, request)))
+        return (yield from sign_in.begin(app, request, now, request.target))
     return (yield from telling.tell(app, request, found, now))
 
 
@@ -152,7 +152,7 @@ def _not_yet(app: Deployment, request: Request, session: Session, verdict: acces
     _check_place(app, request)
     if not request.websocket and not is_prefetch(request):
         yield from sessions.change(session, refused_at=int(now))
-    return (yield from sign_in.again(app, request, now, _return_to(app, request), verdict.ask, session))
+    return (yield from sign_in.again(app, request, now, request.target, verdict.ask, session))
 
 
 def _kept_out(app: Deployment, request: Request, session: Session, refusal: Refused, now: float) -> Flow[Reply]:

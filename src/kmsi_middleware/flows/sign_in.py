@@ -14,8 +14,8 @@ from ..rules.oidc import authorization
 from ..rules.oidc.authorization import Transaction
 from ..rules.oidc.discovery import Provider
 from ..rules.revocation import prompt_after
-from ..rules.targets import return_target
-from ..vocabulary.effects import CountUnmatched, Flow, GetProvider
+from ..rules.targets import is_too_long, return_target
+from ..vocabulary.effects import CountUnmatched, Flow, GetProvider, NoteLongTarget
 from ..vocabulary.errors import ProtocolError, ProviderUnavailable, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
@@ -30,7 +30,7 @@ def begin(
     app: Deployment,
     request: Request,
     now: float,
-    return_to: str,
+    page: str,
     *,
     prompt: str = "",
     login_hint: str = "",
@@ -40,14 +40,14 @@ def begin(
     named: bool = False,
     confirms: bool = False,
 ) -> Flow[Reply]:
-    """Send the browser to the issuer. ``ask``: for what a policy wants. ``user_flow``: through that flow, ``named`` if
-    it was asked for although, or because, there may be a session; ``then`` follows it. ``confirms``: only to ask
-    whether the issuer stands behind the session that there is."""
+    """Send the browser to the issuer, and from there to ``page``, if it can be returned to. ``ask``: for what a policy
+    wants. ``user_flow``: through that flow, ``named`` if it was asked for although, or because, there may be a session;
+    ``then`` follows it. ``confirms``: only to ask whether the issuer stands behind the session that there is."""
     ask = ask or access.Ask()
     user_flow = user_flow or app.settings.user_flows.default
     prompt = prompt or ask.prompt or user_flows.prompt(app, user_flow)
     transaction, secrets = authorization.new_transaction(
-        return_to,
+        (yield from _return_to(app, request, page)),
         now,
         app.dice,
         prompt=prompt,
@@ -88,6 +88,18 @@ def begin(
     return replies.redirect(url, cookies=(*gone, cookies.set_cookie(request.site, suffix, value, until=until, now=now)))
 
 
+def _return_to(app: Deployment, request: Request, page: str) -> Flow[str]:
+    """Where the sign-in leads: to the page, or to the start page where no browser would be sent back to that."""
+    home = f"{request.site.root}/"
+    try:
+        target = return_target(page, request.site, app.prefix)
+    except Refused:  # as //host
+        return home
+    if target == home and is_too_long(page):
+        yield NoteLongTarget(len(page))
+    return target
+
+
 def _surplus(app: Deployment, request: Request, now: float) -> list[str]:
     """Suffixes of the oldest transactions' cookies, where there are too many."""
     header, site = request.header("cookie"), request.site
@@ -107,11 +119,11 @@ def redirect_uri(app: Deployment, request: Request) -> str:
 
 
 def again(
-    app: Deployment, request: Request, now: float, return_to: str, ask: access.Ask, session: Session, **more: Any
+    app: Deployment, request: Request, now: float, page: str, ask: access.Ask, session: Session, **more: Any
 ) -> Flow[Reply]:
     """The same for who has a session, and needs a fresher sign-in, or the issuer's word that it still stands."""
     through, hint = user_flows.of_session(app, session), hint_of(session)
-    return (yield from begin(app, request, now, return_to, ask=ask, login_hint=hint, user_flow=through, **more))
+    return (yield from begin(app, request, now, page, ask=ask, login_hint=hint, user_flow=through, **more))
 
 
 def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -119,7 +131,8 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     query = forms.query(request)
     if "ask" in query:
         return (yield from _asked(app, request, now, query))
-    target = return_target(query.get("post_login_redirect_uri", ""), request.site, app.prefix)
+    page = query.get("post_login_redirect_uri", "")
+    target = return_target(page, request.site, app.prefix)
     prompt = query.get("prompt", "")
     prompts = set(prompt.split())
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
@@ -136,22 +149,21 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         prompt = prompt or prompt_after(found.ended)
     hint = query.get("login_hint", "")[:320]
     named = bool(user_flow)
-    return (
-        yield from begin(app, request, now, target, prompt=prompt, login_hint=hint, user_flow=user_flow, named=named)
-    )
+    return (yield from begin(app, request, now, page, prompt=prompt, login_hint=hint, user_flow=user_flow, named=named))
 
 
 def _asked(app: Deployment, request: Request, now: float, query: dict[str, str]) -> Flow[Reply]:
     """The link that a 401 gave to who needs a fresher sign-in: what is to be asked for is sealed in it."""
-    target = return_target(query.get("post_login_redirect_uri", ""), request.site, app.prefix)
+    page = query.get("post_login_redirect_uri", "")
+    return_target(page, request.site, app.prefix)
     kept = app.seals.open("ask", query["ask"], within=DAY, now=now)
     if kept is None or kind_of(request) is not Kind.NAVIGATION:
         raise Refused("bad_ask", "this link is too old, or not to be followed like this", retry=True)
     ask = access.Ask(kept["m"], kept["c"], kept["p"], kept["s"])
     found = yield from sessions.find(app, request, now, extend=False)
     if found.session is None:
-        return (yield from begin(app, request, now, target, ask=ask))
-    return (yield from again(app, request, now, target, ask, found.session))
+        return (yield from begin(app, request, now, page, ask=ask))
+    return (yield from again(app, request, now, page, ask, found.session))
 
 
 def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -169,12 +181,13 @@ def initiate_login(app: Deployment, request: Request, now: float) -> Flow[Reply]
         here = request.site.root + app.prefix + "/initiate-login"
         kept = {name: value for name, value in given.items() if name in ("iss", "login_hint", "target_link_uri")}
         return replies.redirect(f"{here}?{urlencode(kept)}")
-    target = return_target(given.get("target_link_uri", ""), request.site, app.prefix)
+    page = given.get("target_link_uri", "")
+    target = return_target(page, request.site, app.prefix)
     found = yield from sessions.find(app, request, now)
     if found.session is not None:
         return replies.redirect(target, cookies=found.set_cookies)
     prompt, hint = prompt_after(found.ended), given.get("login_hint", "")[:320]
-    return (yield from begin(app, request, now, target, prompt=prompt, login_hint=hint))
+    return (yield from begin(app, request, now, page, prompt=prompt, login_hint=hint))
 
 
 def hint_of(session: Session) -> str:

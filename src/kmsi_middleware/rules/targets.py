@@ -20,6 +20,8 @@ from ..vocabulary.errors import Refused
 from ..vocabulary.messages import Site
 
 LONGEST_TARGET = 1_024
+"""Characters, as a browser sends them. It comes back from the issuer sealed in ``state``, four characters for three,
+beside a code that may have 2,000 of its own; and gunicorn refuses what is longer than 4,094 in all."""
 SESSIONS = "/sessions"
 """Where a person sees their sessions, below the prefix."""
 
@@ -34,13 +36,22 @@ def return_target(text: str, site: Site, prefix: str) -> str:
         text = rest if rest.startswith("/") else "/" + rest
     if re.search(r"[\x00-\x20\x7f\\\ud800-\udfff]", text) or not text.startswith("/") or text.startswith("//"):
         raise Refused("bad_return_target", "the page to return to must be a path of this site")
-    text = quote(text, safe="/?#[]@!$&'()*+,;=:%-._~")
+    text = _as_sent(text)
     path = unquote(re.split("[?#]", text, maxsplit=1)[0])
     if text == f"{site.root}{prefix}{SESSIONS}":
         return text
     if len(text) > LONGEST_TARGET or _has_dots(path) or _is_below(path, site.root + prefix):
         return home
     return text
+
+
+def is_too_long(text: str) -> bool:
+    """Whether a page becomes ``/`` for its length."""
+    return len(_as_sent(text)) > LONGEST_TARGET
+
+
+def _as_sent(text: str) -> str:
+    return quote(text, safe="/?#[]@!$&'()*+,;=:%-._~", errors="replace")
 
 
 def login_url(site: Site, prefix: str, target: str, *, prompt: str = "") -> str:

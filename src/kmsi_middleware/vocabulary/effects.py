@@ -252,6 +252,13 @@ class NoteSession(Effect):
 
 
 @frozen
+class NoteLongTarget(Effect):
+    """Write to the log that a page was too long to return to, without the page. Answer: ``None``."""
+
+    characters: int
+
+
+@frozen
 class CountUnmatched(Effect):
     """A request that matched nothing (a callback without a transaction, a logout for an unknown ``sid``).
 
