@@ -19,6 +19,7 @@ FACES = [
     "kmsi_middleware.errors",
     "kmsi_middleware.asgi",
     "kmsi_middleware.sessions",
+    "kmsi_middleware.testing",
     "kmsi_middleware.wsgi",
 ]
 
