@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 from collections.abc import Callable
@@ -291,6 +292,82 @@ def test_a_replayed_callback_is_refused(quiet: World) -> None:
     assert quiet.unmatched.totals() == {"callback": 1}
 
 
+def test_a_reload_of_a_failed_callback_says_what_it_said(world: World, browser: Browser) -> None:
+    """Although its cookie is gone by then; in whatever process, because it is the store that knows."""
+    denied = {"error": "access_denied", "state": query_of(browser.begin("/orders"))["state"]}
+    at = f"/.auth/callback?{urlencode(denied)}"
+    first = page_of(browser.get(at, CROSS_SITE), 403)
+    assert browser.jar == {}
+    world.now += HOUR - 1
+    again = browser.get(at)
+    assert again.status == 403  # type: ignore[union-attr]
+    assert page_of(again, 403).context == {**first.context, "time": "2027-01-15T08:59:59Z"}
+    assert problem_of(browser.get(at, SCRIPT), 403)["code"] == "access_denied"
+    assert len(world.log) == 1
+
+
+def test_so_does_a_reload_where_the_provider_or_the_store_was_in_the_way() -> None:
+    world = World()
+    browser = Browser(world)
+    for broken, status, code, retry_after in (
+        (HttpResponse(400, {}, b'{"error": "invalid_grant"}'), 502, "token_refused", None),
+        (HttpResponse(200, {}, b"<html>"), 503, "token_response_invalid", "5"),
+    ):
+        world.idp.token_answer = broken
+        at = f"/.auth/callback?{urlencode(world.idp.sign_in(browser.begin(), ALICE, world.now))}"
+        first = browser.get(at)
+        for outcome in (first, browser.get(at)):
+            assert page_of(outcome, status) == page_of(first, status)
+            assert code_of(outcome) == code
+            assert headers_of(outcome).get("retry-after") == retry_after
+    world.idp.token_answer = None
+    world.broken[ask.CreateSession] = StoreUnavailable("full")
+    world.configure(**QUIET)
+    at = f"/.auth/callback?{urlencode(world.idp.sign_in(browser.begin(), ALICE, world.now))}"
+    first = browser.get(at)
+    assert page_of(browser.get(at), 503) == page_of(first, 503)
+    assert code_of(first) == "store_unavailable"
+
+
+def test_a_callback_that_was_taken_up_once_stays_so_whatever_came_of_it(quiet: World) -> None:
+    """Also with its cookie put back: a second try at the same transaction is none."""
+    browser = Browser(quiet)
+    url = browser.begin()
+    jar = dict(browser.jar)
+    answer = quiet.idp.sign_in(url, ALICE, quiet.now)
+    denied = {"error": "access_denied", "state": answer["state"]}
+    assert code_of(browser.get(f"/.auth/callback?{urlencode(denied)}")) == "access_denied"
+    for cookies_put_back in ({}, jar):
+        browser.jar = dict(cookies_put_back)
+        assert code_of(browser.get(f"/.auth/callback?{urlencode(answer)}")) == "access_denied"
+        assert quiet.asked_for(ask.Fetch, ask.CreateSession) == []
+        assert browser.jar == {}
+    assert quiet.live() == []
+
+
+def test_whoever_else_opens_a_used_callback_learns_no_more_than_that_and_gets_no_cookie(quiet: World) -> None:
+    browser, other = Browser(quiet), Browser(quiet)
+    answer = urlencode(quiet.idp.sign_in(browser.begin("/orders"), ALICE, quiet.now))
+    browser.get(f"/.auth/callback?{answer}")
+    outcome = other.get(f"/.auth/callback?{answer}")
+    page = page_of(outcome, 400)
+    assert (page.context["code"], page.context["title"]) == ("sign_in_used", "This sign-in is over")
+    assert page.context["retry_label"] == "Sign in"
+    assert query_of(page.context["retry_url"]) == {"post_login_redirect_uri": "/orders"}
+    assert set_cookies(outcome) == ()
+    assert "alice" not in str(page.context).lower()
+    assert len(quiet.live()) == 1
+
+
+def test_a_used_callback_that_is_opened_after_the_sign_out_is_over_and_no_browsers_fault(quiet: World) -> None:
+    browser = Browser(quiet)
+    answer = urlencode(quiet.idp.sign_in(browser.begin(), ALICE, quiet.now))
+    browser.get(f"/.auth/callback?{answer}")
+    browser.post("/.auth/logout")
+    assert code_of(browser.get(f"/.auth/callback?{answer}")) == "sign_in_used"
+    assert quiet.live() == []
+
+
 def test_a_replayed_callback_beside_the_session_goes_to_its_page(quiet: World) -> None:
     browser = Browser(quiet)
     answer = urlencode(quiet.idp.sign_in(browser.begin("/orders"), ALICE, quiet.now))
@@ -371,6 +448,16 @@ def test_the_sealed_parameters_are_good_for_a_minute(quiet: World) -> None:
         else:
             assert code_of(outcome) == code
     assert quiet.unmatched.totals() == {"callback": 1}
+
+
+def test_a_reload_of_the_sealed_parameters_says_what_it_said_when_the_minute_is_over(quiet: World) -> None:
+    browser = Browser(quiet)
+    state = query_of(browser.begin())["state"]
+    at = bounced(browser, {"error": "access_denied", "state": state})
+    browser.get(at)
+    quiet.now += MINUTE + 1
+    assert code_of(browser.get(at)) == "access_denied"
+    assert code_of(browser.get(f"{at}x")) == "sign_in_late"
 
 
 def test_the_sealed_parameters_do_not_replace_the_browsers_cookie(quiet: World) -> None:
@@ -538,7 +625,7 @@ def test_a_store_that_fails_after_the_code_was_redeemed_is_a_failure_in_the_log(
         world = World(**settings)
         browser = Browser(world)
         url = browser.begin("/orders")
-        steps = iter([None, StoreUnavailable("full")])
+        steps = itertools.chain([None], itertools.repeat(StoreUnavailable("full")))
         put = world.store.put_ticket
 
         def failing(*given: Any, steps: Any = steps, put: Callable[..., bool] = put) -> bool:

@@ -199,6 +199,8 @@ def test_a_blocked_sign_in_ends_on_a_page_and_in_the_log(world: World, browser: 
     assert record["userPrincipalName"] == "mia@contoso.example"
     assert "<bdi>Mia Member (mia<wbr>@contoso.example)</bdi>" in page.text
     assert record["correlationId"] in page.text
+    again = browser.visit(page.url)  # a reload says the same, but for the name
+    assert (again.status, "blocked_by_policy" in again.text, "Mia" in again.text) == (403, True, False)
 
 
 @pytest.mark.parametrize("control", ["block", "compliantDevice", "domainJoinedDevice"])

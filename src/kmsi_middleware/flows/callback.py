@@ -5,11 +5,15 @@
 2. A tab that comes back late, when a session exists, goes to its page.
 3. A POST to the callback (``form_post``) comes without our Lax cookies: it decides nothing, and answers with a
    redirect to the GET, its parameters sealed and good for a minute.
+4. Opened once more, a callback does nothing, and says what it said: why the sign-in failed, or that it is over. By
+   then its cookie is gone, so a missing cookie is a browser's fault only where nobody has taken the callback up.
 """
 
 from __future__ import annotations
 
 import hmac
+import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -20,8 +24,8 @@ from ..rules.oidc import authorization, id_token, tokens
 from ..rules.oidc.authorization import Secrets, Transaction
 from ..rules.oidc.discovery import Provider
 from ..rules.seals import key_of
-from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetProvider, PutTicket
-from ..vocabulary.errors import Refused, SignInRevoked, Unavailable
+from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetProvider, PutTicket, ReadTicket
+from ..vocabulary.errors import ProviderUnavailable, Refused, SignInRevoked, StoreUnavailable, Unavailable
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.signals import SignInFacts, SignInSignals
@@ -36,30 +40,28 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     """``/.auth/callback``: the redirect URI."""
     if request.method == "POST":
         return _bounce(app, request, now)
-    parameters = forms.query(request)
-    if "ticket" in parameters:
-        opened = app.seals.open("form_post", parameters["ticket"], within=BOUNCE_SECONDS, now=now)
-        if opened is None:
-            yield CountUnmatched("callback", request.client_address)
-            raise Refused("sign_in_late", "this sign-in took too long, or was started elsewhere", retry=True)
-        parameters = opened
+    parameters, late = _parameters(app, request, now)
     transaction = authorization.opened_state(parameters.get("state", ""), app.seals, now)
     if transaction is None:
         yield CountUnmatched("callback", request.client_address)
-        raise Refused("state_unknown", "this sign-in was not started here, or too long ago", retry=True)
+        raise late or Refused("state_unknown", "this sign-in was not started here, or too long ago", retry=True)
     found = yield from sessions.find(app, request, now, extend=not transaction.is_forced)
     session = found.session
     if session is not None and confirmation.is_late(session, transaction):  # rule 2
         gone = cookies.clear_cookie(request.site, cookies.TRANSACTION + transaction.cookie_suffix)
         return replies.redirect(transaction.return_to, cookies=(*found.set_cookies, gone))
-    secrets = _secrets(app, request, now, transaction)
-    if secrets is None:
-        yield CountUnmatched("callback", request.client_address)
-        return _no_cookies(app, request, now, transaction)
     used = key_of(f"transaction {transaction.id}")
+    secrets = _secrets(app, request, now, transaction)
+    if secrets is None or late:
+        yield CountUnmatched("callback", request.client_address)
+        if (yield ReadTicket(used)) is not None:
+            return (yield from _once_more(app, request, now, transaction))
+        if late:
+            raise late
+        return _no_cookies(app, request, now, transaction)
     if not (yield PutTicket(used, b"", int(now) + authorization.TRANSACTION_SECONDS)):
         yield CountUnmatched("callback", request.client_address)
-        return failed(app, request, now, transaction, Refused("sign_in_used", "this sign-in was already completed"))
+        return (yield from _once_more(app, request, now, transaction))
     try:
         user_flows.check_known(app, transaction)
         if user_flows.is_reset(app, transaction):
@@ -74,7 +76,20 @@ def callback(app: Deployment, request: Request, now: float) -> Flow[Reply]:
             turn = user_flows.turn(app, request, transaction, error, signed_in=session is not None)
             if turn is not None:
                 return (yield from _turned(app, request, now, transaction, turn))
-        return failed(app, request, now, transaction, error)
+        return (yield from _failed(app, request, now, transaction, error))
+
+
+def _parameters(app: Deployment, request: Request, now: float) -> tuple[dict[str, Any], Refused | None]:
+    """What the issuer answered, and why it is too late to take it up, if it is."""
+    parameters = forms.query(request)
+    if "ticket" not in parameters:
+        return parameters, None
+    late = Refused("sign_in_late", "this sign-in took too long, or was started elsewhere", retry=True)
+    opened = app.seals.open("form_post", parameters["ticket"], within=BOUNCE_SECONDS, now=now)
+    if opened is not None:
+        return opened, None
+    within = authorization.TRANSACTION_SECONDS
+    return app.seals.open("form_post", parameters["ticket"], within=within, now=now) or {}, late
 
 
 def _turned(
@@ -215,7 +230,58 @@ def _turned_away(
 ) -> Flow[Reply]:
     """A checked sign-in that becomes no session: the record knows the person."""
     yield log.refused(app, request, now, sign_in, error)
-    return failed(app, request, now, transaction, error, user_name=replies.person(sign_in))
+    return (yield from _failed(app, request, now, transaction, error, user_name=replies.person(sign_in)))
+
+
+def _why(transaction: Transaction) -> bytes:
+    """The name of the ticket that says why a sign-in failed."""
+    return key_of(f"failed transaction {transaction.id}")
+
+
+def _failed(
+    app: Deployment,
+    request: Request,
+    now: float,
+    transaction: Transaction,
+    error: Refused | Unavailable,
+    *,
+    user_name: str = "",
+) -> Flow[Reply]:
+    """The page that says why. It is kept for rule 4 as long as the transaction, but for the person's name, because
+    nobody knows any more whose browser it is."""
+    status = error.status if isinstance(error, Refused) else None
+    kept = json.dumps([error.code, error.detail, status]).encode()
+    with suppress(StoreUnavailable):  # a reload then says no more than that it is over
+        yield PutTicket(_why(transaction), kept, int(now) + authorization.TRANSACTION_SECONDS)
+    return failed(app, request, now, transaction, error, user_name=user_name)
+
+
+def _error(code: str, detail: str, status: int | None) -> Refused | Unavailable:
+    if status is not None:
+        return Refused(code, detail, status=status)
+    return StoreUnavailable(detail) if code == StoreUnavailable.code else ProviderUnavailable(detail, code=code)
+
+
+def _once_more(app: Deployment, request: Request, now: float, transaction: Transaction) -> Flow[Reply]:
+    """Rule 4."""
+    kept = yield ReadTicket(_why(transaction))
+    if kept is not None:
+        return failed(app, request, now, transaction, _error(*json.loads(kept)))
+    suffix = cookies.TRANSACTION + transaction.cookie_suffix
+    was_there = cookies.named(request.header("cookie"), request.site, suffix)
+    return replies.error_page(
+        app,
+        request,
+        now,
+        status=400,
+        code="sign_in_used",
+        title="This sign-in is over",
+        message="It was completed before, and its address is good for once. You can start a new one.",
+        correlation_id=transaction.correlation_id,
+        retry_to=transaction.return_to,
+        retry_label="Sign in",
+        cookies=(cookies.clear_cookie(request.site, suffix),) if was_there else (),
+    )
 
 
 def _bounce(app: Deployment, request: Request, now: float) -> Reply:
