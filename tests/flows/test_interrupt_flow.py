@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from tests.flows.flow_support import (
     DAY,
     HOUR,
     IDP_ORIGIN,
+    ISSUER,
     MINUTE,
     NAVIGATION,
     NOW,
@@ -22,6 +24,7 @@ from tests.flows.flow_support import (
     SCRIPT,
     SIGN_OUT_ORIGIN,
     Browser,
+    Cookie,
     World,
     cleared,
     code_of,
@@ -35,11 +38,12 @@ from tests.flows.flow_support import (
     ways_of,
 )
 
-from kmsi_middleware.flows import dispatch
+from kmsi_middleware.flows import dispatch, revocation
 from kmsi_middleware.rules.kmsi import TABLE
 from kmsi_middleware.vocabulary import effects as ask
 from kmsi_middleware.vocabulary.errors import ProviderUnavailable, StoreUnavailable
 from kmsi_middleware.vocabulary.messages import Reply
+from kmsi_middleware.vocabulary.session import user_key
 
 INTERRUPT = 50140
 FORM = {**NAVIGATION, "sec-fetch-site": "same-origin", "origin": ORIGIN}
@@ -333,11 +337,106 @@ def test_reload_and_back_button_after_the_answer_lead_to_the_page(world: World, 
     at = browser.to_interrupt(target="/orders")
     browser.reply_to(at, "yes")
     token, sessions = browser.token, world.live()
-    for outcome in (browser.get(at), answer_again(browser, at, "yes"), answer_again(browser, at, "no")):
+    for outcome in (browser.get(at), answer_again(browser, at, "yes")):
         assert location(outcome) == "/orders"
         assert browser.token == token
         assert browser.persistent
         assert world.live() == sessions
+
+
+@pytest.mark.parametrize("tab", ["the same", "another", "another, sent before the first came back"])
+def test_a_no_after_a_yes_to_the_same_question_holds(world: World, browser: Browser, tab: str) -> None:
+    """In the other tab the question still stood there, and who says No must not stay signed in."""
+    at = browser.to_interrupt(target="/orders")
+    page_of(browser.get(at))
+    before = dict(browser.jar)
+    browser.reply_to(at, "yes", dont_show_again="1")
+    token = browser.token
+    if tab != "another":
+        browser.jar |= before
+    if tab == "another, sent before the first came back":
+        browser.jar = dict(before)
+    outcome = answer_again(browser, at, "no")
+    assert location(outcome) == "/orders"
+    assert browser.token == token
+    assert not browser.persistent
+    (session,) = world.live()
+    assert (session.persistent, session.decision) == (False, "answered_no")
+    assert [decision for _, _, decision in world.logged()] == ["", "answered_yes", "answered_no"]
+    assert len({correlation_id for _, correlation_id, _ in world.logged()}) == 1
+    assert world.log[-1]["kmsi"]["persistent"] is False
+    assert world.log[-1]["userPrincipalName"] == "alice@example.com"
+    location(answer_again(browser, at, "no"))
+    assert len(world.log) == 3
+    browser.close()
+    world.now += MINUTE
+    assert browser.begin()  # signed out
+    assert [name for name in browser.jar if name.endswith(".r")] == []  # and the Yes is not remembered
+
+
+def test_a_no_after_a_yes_can_be_remembered_too(world: World, browser: Browser) -> None:
+    at = browser.to_interrupt()
+    browser.reply_to(at, "yes", dont_show_again="1")
+    answer_again(browser, at, "no", dont_show_again="1")
+    assert location(browser.come_back(browser.begin("/.auth/login?prompt=login"))) == "/"
+    assert world.log[-1]["kmsi"] == {"code": "", "decision": "remembered_answer", "persistent": False}
+
+
+def test_a_no_holds_although_somebody_else_writes_to_the_session_meanwhile(world: World, browser: Browser) -> None:
+    at = browser.to_interrupt()
+    browser.reply_to(at, "yes")
+    session = browser.session
+    assert session is not None
+    save = world.store.save
+
+    def slow(changed: Any, now: float) -> None:
+        world.store.save = save  # type: ignore[method-assign]
+        save(replace(session, data=b'{"a": 1}', version=session.version + 1), now)
+        save(changed, now)
+
+    world.store.save = slow  # type: ignore[method-assign]
+    location(answer_again(browser, at, "no"))
+    (kept,) = world.live()
+    assert (kept.persistent, kept.data) == (False, b'{"a": 1}')
+
+
+def test_a_yes_after_a_no_to_the_same_question_changes_nothing(world: World, browser: Browser) -> None:
+    at = browser.to_interrupt()
+    before = dict(browser.jar)
+    browser.reply_to(at, "no")
+    sessions = world.live()
+    for jar in (dict(browser.jar), before | browser.jar, before):
+        browser.jar = dict(jar)
+        location(answer_again(browser, at, "yes", dont_show_again="1"))
+        assert not browser.persistent
+        assert list(browser.jar) == [COOKIE]
+    assert world.live() == sessions
+    assert [number for number, _, _ in world.logged()] == [INTERRUPT, 0]
+
+
+def test_a_no_to_an_older_question_changes_nothing_about_a_later_sign_in(world: World, browser: Browser) -> None:
+    old = browser.to_interrupt()
+    browser.reply_to(old, "yes")
+    browser.reply_to(location(browser.come_back(browser.begin("/.auth/login?prompt=login"))), "yes")
+    sessions = world.live()
+    location(answer_again(browser, old, "no"))
+    assert world.live() == sessions
+    assert browser.persistent
+
+
+def test_nobody_elses_no_reaches_the_session(world: World, browser: Browser) -> None:
+    """The question's address alone is worth nothing, in another browser or on another site."""
+    at = browser.to_interrupt()
+    browser.reply_to(at, "yes")
+    sessions = world.live()
+    mallory = Browser(world)
+    mallory.sign_in(BOB, "yes")
+    answer_again(mallory, at, "no")
+    browser.post(
+        "/.auth/kmsi", {"ticket": ticket_of(at), "answer": "no"}, {**CROSS_SITE, "origin": "https://evil.example"}
+    )
+    assert sessions[0] in world.live()
+    assert all(session.persistent for session in world.live())
 
 
 def test_a_reload_of_the_question_shows_it_again(browser: Browser) -> None:
@@ -382,6 +481,62 @@ def test_an_answer_after_a_failing_store_can_be_given_again(world: World, browse
     assert location(answer_again(browser, at, "yes")) == "/"
     assert len(world.live()) == 1
     assert forwarded(browser.get("/"))
+
+
+# Too late --------------------------------------------------------------------------------------------------
+
+SAME_ORIGIN = {**NAVIGATION, "sec-fetch-site": "same-origin"}
+
+
+def left_too_long(world: World, browser: Browser, *, signed_out: bool = False) -> str:
+    """Where the page's button leads after an answer that came too late."""
+    at = browser.to_interrupt(target="/orders")
+    world.now += 11 * MINUTE
+    if signed_out:
+        browser.reply_to(browser.to_interrupt(), "no")
+        browser.post("/.auth/logout")
+    page = page_of(answer_again(browser, at, "yes"), 400)
+    assert page.context["retry_label"] == "Sign in"
+    assert "more than ten minutes" in page.context["message"]
+    assert "signed out meanwhile" in page.context["message"]
+    assert page.context["correlation_id"] == world.log[0]["correlationId"]
+    return str(page.context["retry_url"])
+
+
+@pytest.mark.parametrize("signed_out", [False, True])
+def test_whose_answer_came_too_late_is_asked_again_although_the_provider_asks_nothing(
+    world: World, browser: Browser, signed_out: bool
+) -> None:
+    there = left_too_long(world, browser, signed_out=signed_out)
+    url = location(browser.get(there, SAME_ORIGIN))
+    at = location(browser.come_back(url, {**ALICE, "auth_time": NOW}))
+    assert at.startswith("/.auth/kmsi?")
+    assert location(browser.reply_to(at, "yes")) == "/orders"
+    assert browser.persistent
+    # Only this once: the next silent sign-in is silent.
+    del browser.jar[COOKIE]
+    assert location(browser.come_back(browser.begin(), {**ALICE, "auth_time": NOW})) == "/"
+    assert world.log[-1]["kmsi"]["decision"] == "silent"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", ""])
+def test_nobody_elses_link_has_a_person_asked(world: World, browser: Browser, site: str) -> None:
+    there = left_too_long(world, browser)
+    url = location(browser.get(there, {**NAVIGATION, "sec-fetch-site": site}))
+    assert location(browser.come_back(url, {**ALICE, "auth_time": NOW})) == "/orders"
+    assert not browser.persistent
+
+
+def test_it_is_still_known_where_more_of_the_sign_in_is_wanted_first(world: World, browser: Browser) -> None:
+    """Here after a revocation, of a provider that does not say when the person signed in."""
+    there = left_too_long(world, browser)
+    world.play(revocation.revoke_user(user_key(ISSUER, "alice"), world.now, "cli"))
+    world.now += 10 * MINUTE
+    url = location(browser.get(there, SAME_ORIGIN))
+    once_more = location(browser.come_back(url, {**ALICE, "auth_time": None}))
+    assert query_of(once_more)["max_age"]
+    silent = {**ALICE, "auth_time": int(world.now) - 5 * MINUTE}
+    assert location(browser.come_back(once_more, silent)).startswith("/.auth/kmsi?")
 
 
 # Two tabs --------------------------------------------------------------------------------------------------
@@ -436,6 +591,60 @@ def test_dont_show_again_keeps_the_answer_for_this_person_in_this_browser(
     Browser(world).to_interrupt()
 
 
+def asks(browser: Browser, person: dict[str, Any]) -> bool:
+    """Whether a person who really signs in is asked."""
+    url = browser.begin("/.auth/login?prompt=login")
+    return location(browser.come_back(url, person)).startswith("/.auth/kmsi?")
+
+
+def test_the_answers_of_several_people_are_kept_side_by_side(world: World, browser: Browser) -> None:
+    browser.sign_in(ALICE, "yes", dont_show_again="1")
+    at = location(browser.come_back(browser.begin("/.auth/login?prompt=login"), BOB))
+    browser.reply_to(at, "no", dont_show_again="1")
+    for person, persistent in ((ALICE, True), (BOB, False), (ALICE, True)):
+        assert not asks(browser, person)
+        assert browser.persistent is persistent
+    assert "alice" not in browser.jar[COOKIE + ".r"].value
+
+
+def test_of_more_people_than_a_browser_keeps_the_one_who_answered_first_is_asked_again(browser: Browser) -> None:
+    people = [{**ALICE, "sub": f"person-{number}"} for number in range(6)]
+    for person in people:
+        at = location(browser.come_back(browser.begin("/.auth/login?prompt=login"), person))
+        browser.reply_to(at, "no", dont_show_again="1")
+    assert len(browser.jar[COOKIE + ".r"].value) < 260
+    assert [asks(browser, person) for person in people] == [True, False, False, False, False, False]
+
+
+def test_each_answer_has_a_year_of_its_own(world: World, browser: Browser) -> None:
+    browser.sign_in(ALICE, "no", dont_show_again="1")
+    world.now += 300 * DAY
+    browser.reply_to(browser.to_interrupt(BOB), "no", dont_show_again="1")
+    world.now += 65 * DAY
+    assert [asks(browser, person) for person in (ALICE, BOB)] == [False, False]
+    world.now += DAY
+    assert [asks(browser, person) for person in (ALICE, BOB)] == [True, False]
+
+
+def test_a_sign_out_forgets_the_yes_of_that_person_only(browser: Browser) -> None:
+    for person in (ALICE, BOB):
+        at = location(browser.come_back(browser.begin("/.auth/login?prompt=login"), person))
+        browser.reply_to(at, "yes", dont_show_again="1")
+    browser.post("/.auth/logout")
+    assert [asks(browser, person) for person in (ALICE, BOB)] == [False, True]
+
+
+def test_a_sign_out_of_nobody_forgets_every_yes_and_no_no(browser: Browser) -> None:
+    """Whoever presses it wants to leave nothing behind, and nobody knows who it is."""
+    carol = {**ALICE, "sub": "carol"}
+    for person, answer in ((ALICE, "yes"), (BOB, "yes"), (carol, "no")):
+        at = location(browser.come_back(browser.begin("/.auth/login?prompt=login"), person))
+        browser.reply_to(at, answer, dont_show_again="1")
+    del browser.jar[COOKIE]
+    browser.post("/.auth/logout")
+    assert [asks(browser, person) for person in (ALICE, BOB, carol)] == [True, True, False]
+
+
 @pytest.mark.parametrize("answer", ["yes", "no"])
 def test_a_remembered_answer_signs_nobody_in(browser: Browser, answer: str) -> None:
     """It answers one question, after the person has signed in at the provider."""
@@ -472,10 +681,15 @@ def test_signing_out_forgets_a_remembered_yes_and_keeps_a_no(world: World, brows
 
 @pytest.mark.parametrize("value", ["x", "WyJhIiwieWVzIl0.AAAA.BBBB"])
 def test_a_made_up_remembered_answer_does_not_count(browser: Browser, value: str) -> None:
-    from tests.flows.flow_support import Cookie
-
     browser.jar[COOKIE + ".r"] = Cookie(value, None)
     browser.to_interrupt()
+
+
+def test_an_answer_that_an_older_version_kept_for_one_person_is_asked_for_again(world: World, browser: Browser) -> None:
+    old = world.app.seals.sign("remembered", ["a" * 22, "yes"], world.now)
+    browser.jar[COOKIE + ".r"] = Cookie(old, None)
+    browser.sign_in(answer="yes", dont_show_again="1")
+    assert not asks(browser, ALICE)
 
 
 def test_what_hides_the_question_comes_before_a_remembered_yes(world: World, browser: Browser) -> None:

@@ -91,7 +91,9 @@ class Model:
     rolling: bool = True
     life: Life | None = None
     questions: list[Question] = field(default_factory=list)
-    remembered: tuple[str, str, int] | None = None
+    remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Answers and the days of them."""
+    remembered_until: float = 0
 
     def length(self, persistent: bool) -> int:
         return self.keep_days * DAY if persistent and self.keep_days else self.lifetime
@@ -131,9 +133,19 @@ class Model:
         self.life = life
 
     def remembers(self, person: str) -> str | None:
-        if self.remembered is None or self.remembered[0] != person or self.now >= self.remembered[2] + 365 * DAY:
-            return None
-        return self.remembered[1]
+        answer, day = self.remembered.get(person, (None, 0))
+        is_good = self.now < self.remembered_until and self.now // DAY - day <= 365
+        return answer if is_good else None
+
+    def remember(self, person: str, answer: str) -> None:
+        self.remembered[person] = answer, int(self.now) // DAY
+        self.remembered_until = int(self.now) + 365 * DAY
+
+    def forget_yes(self, people: set[str]) -> None:
+        for person in people:
+            if self.remembers(person) == "yes":
+                del self.remembered[person]
+                self.remembered_until = int(self.now) + 365 * DAY
 
 
 class SessionLife(RuleBasedStateMachine):
@@ -191,14 +203,23 @@ class SessionLife(RuleBasedStateMachine):
             assert location(outcome) == "/page"
             model.start(question.person, question.sid, answer == "yes")
             if tick:
-                model.remembered = (question.person, answer, int(model.now))
+                model.remember(question.person, answer)
             if stale:  # the double click: the same cookies, the other answer
                 after = self.browser.jar
                 self.browser.jar = before
                 again = self.browser.post("/.auth/kmsi", form | {"answer": "no" if answer == "yes" else "yes"})
                 assert location(again) == "/page"
-                assert self.browser.jar[COOKIE] == after[COOKIE]
-                self.browser.jar = after
+                assert self.browser.jar[COOKIE].value == after[COOKIE].value
+                assert model.life is not None
+                if answer == "no" or not model.life.persistent:
+                    assert self.browser.jar[COOKIE] == after[COOKIE]
+                    self.browser.jar = after
+                else:  # a No holds whenever it comes
+                    model.life.persistent = False
+                    if tick:
+                        model.remember(question.person, "no")
+                    else:
+                        model.forget_yes({question.person})
         elif int(model.now) > question.asked + DAY:
             assert code_of(outcome) == "interrupt_unknown"
         elif model.signed_in:
@@ -236,10 +257,10 @@ class SessionLife(RuleBasedStateMachine):
             self.browser.post("/.auth/logout")
         else:
             self.browser.get("/.auth/logout", {**PREFETCH, "sec-fetch-site": "same-origin", "sec-purpose": ""})
+        life = self.model.life if self.model.signed_in else None
+        self.model.forget_yes({life.person} if life is not None else {*PEOPLE})
         self.model.life = None
         self.model.questions = []
-        if self.model.remembered is not None and self.model.remembered[1] == "yes":
-            self.model.remembered = None
 
     @rule(data=st.data(), with_cookies=st.booleans(), issuer=st.sampled_from([ISSUER, None, "https://evil.example"]))
     def front_channel(self, data: st.DataObject, with_cookies: bool, issuer: str | None) -> None:

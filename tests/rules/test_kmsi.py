@@ -46,6 +46,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "shared_device": {"signals": {"shared_device": True}},
     "consent": {"prompt": "consent"},
     "unchanged": {"previous": False},
+    "asked_again": {"unanswered": True, "claims": {"amr": ["wia"]}},
     "silent": {"claims": {"amr": ["wia"]}},
     "remembered_answer": {"remembered": "no"},
     "said_yes_at_issuer": {"claims": {"signin_state": ["kmsi"]}},
@@ -57,9 +58,9 @@ def test_every_row_is_tested_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_that_fits_is_not_asked_and_says_its_name(row: str) -> None:
+def test_a_row_that_fits_is_not_asked_but_for_one_and_says_its_name(row: str) -> None:
     decision = decide(situation(**ROWS[row]))
-    assert decision == Decision(ask=False, persistent=row == "said_yes_at_issuer", reason=row)
+    assert decision == Decision(ask=row == "asked_again", persistent=row == "said_yes_at_issuer", reason=row)
 
 
 @pytest.mark.parametrize("later", ROWS)
@@ -78,7 +79,20 @@ def test_of_two_rows_that_fit_the_first_decides(earlier: str, later: str) -> Non
 def test_a_yes_at_the_issuer_overrules_no_row(row: str, yes: dict[str, Any]) -> None:
     given = dict(ROWS[row])
     given["claims"] = {**given.get("claims", {}), **yes}
-    assert decide(situation(**given)) == Decision(ask=False, persistent=False, reason=row)
+    assert decide(situation(**given)) == Decision(ask=row == "asked_again", persistent=False, reason=row)
+
+
+@pytest.mark.parametrize("yes", [{"remembered": "yes"}, {"claims": {"psso": True}}, {}])
+def test_who_could_not_answer_is_asked_again_and_nothing_else_answers_for_them(yes: dict[str, Any]) -> None:
+    """Else a link that says so would turn a silent sign-in into a kept one."""
+    silent = {"claims": {"amr": ["wia"], **yes.get("claims", {})}}
+    assert decide(situation(**{**yes, **silent}, unanswered=True)).ask
+    assert not decide(situation(**{**yes, **silent})).persistent
+
+
+def test_after_a_real_sign_in_it_makes_no_difference_that_a_question_was_left() -> None:
+    assert decide(situation(unanswered=True)) == ASKED
+    assert decide(situation(unanswered=True, remembered="yes")).reason == "remembered_answer"
 
 
 @pytest.mark.parametrize(

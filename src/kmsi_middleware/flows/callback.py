@@ -147,9 +147,8 @@ def _complete(
     if verdict.refusal is not None:
         return (yield from _turned_away(app, request, now, transaction, sign_in, verdict.refusal))
     if verdict.ask is not None:
-        return (
-            yield from begin(app, request, now, transaction.return_to, ask=verdict.ask, user_flow=transaction.user_flow)
-        )
+        back, user_flow, unanswered = transaction.return_to, transaction.user_flow, transaction.unanswered
+        return (yield from begin(app, request, now, back, ask=verdict.ask, user_flow=user_flow, unanswered=unanswered))
     situation = kmsi.Situation(
         settings=app.settings_of(transaction.user_flow),
         claims=sign_in.claims,
@@ -159,6 +158,7 @@ def _complete(
         decided=verdict.decided,
         previous=live.persistent if transaction.forced and live and sessions.is_same_person(live, sign_in) else None,
         remembered=interrupt.remembered_answer(app, request, now, sign_in),
+        unanswered=transaction.unanswered,
     )
     decision = kmsi.decide(situation)
     if decision.ask:

@@ -54,6 +54,20 @@ def success(app: Deployment, request: Request, now: float, session: Session, sig
     )
 
 
+def no_after_yes(app: Deployment, request: Request, now: float, session: Session) -> AppendSignIn:
+    """The question that a session began with was answered once more, and it is not kept any more."""
+    return _append(
+        app,
+        request,
+        now,
+        session.correlation_id,
+        claims=session.claims,
+        risk=session.signals.get("risk"),
+        decision=session.decision,
+        persistent=session.persistent,
+    )
+
+
 def reported(
     app: Deployment, request: Request, now: float, session: Session, applied: list[dict[str, Any]]
 ) -> AppendSignIn:

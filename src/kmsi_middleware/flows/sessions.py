@@ -271,6 +271,22 @@ def change(session: Session, **changes: Any) -> Flow[Session]:
     return changed
 
 
+def end_persistence(session: Session, **changes: Any) -> Flow[Session | None]:
+    """Make a session non-persistent, whoever else writes to it meanwhile. ``None``: it has ended."""
+    current: object = session
+    for _ in range(MOST_ATTEMPTS):
+        if not isinstance(current, Session):
+            return None
+        changed = replace(current, persistent=False, **changes, version=current.version + 1)
+        try:
+            yield SaveSession(changed)
+        except StoreConflict:
+            current = yield LoadSession(session.key)
+        else:
+            return changed
+    raise Unavailable("the session changes too quickly to be saved")
+
+
 def save_data(session: Session, written: dict[str, Any], removed: frozenset[str]) -> Flow[Session | None]:
     """Apply one request's changes to the app's data. ``None``: the session ended meanwhile, nothing was saved."""
     current: object = session

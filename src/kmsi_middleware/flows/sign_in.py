@@ -39,10 +39,12 @@ def begin(
     then: str = "",
     named: bool = False,
     confirms: bool = False,
+    unanswered: bool = False,
 ) -> Flow[Reply]:
     """Send the browser to the issuer, and from there to ``page``, if it can be returned to. ``ask``: for what a policy
     wants. ``user_flow``: through that flow, ``named`` if it was asked for although, or because, there may be a session;
-    ``then`` follows it. ``confirms``: only to ask whether the issuer stands behind the session that there is."""
+    ``then`` follows it. ``confirms``: only to ask whether the issuer stands behind the session that there is.
+    ``unanswered``: after a sign-in whose "Stay signed in?" found no answer."""
     ask = ask or access.Ask()
     user_flow = user_flow or app.settings.user_flows.default
     prompt = prompt or ask.prompt or user_flows.prompt(app, user_flow)
@@ -60,6 +62,7 @@ def begin(
         then=then,
         came_from=user_flows.came_from(app, request),
         confirms=confirms,
+        unanswered=unanswered,
     )
     try:
         provider: Provider = yield GetProvider(app.authority(request.site, user_flow))
@@ -141,15 +144,28 @@ def login(app: Deployment, request: Request, now: float) -> Flow[Reply]:
         return replies.signed_out_answer(app, request, now, None, as_page=replies.wants_page(request))
     user_flow = user_flows.asked_for(app, query)
     # Another site's link may start a sign-in, but not replace the session that there is.
-    is_cross_site = request.header("sec-fetch-site").lower() == "cross-site"
+    fetch_site = request.header("sec-fetch-site").lower()
+    is_cross_site = fetch_site == "cross-site"
     if not prompt or is_cross_site:
         found = yield from sessions.find(app, request, now)
         if found.session is not None and (is_cross_site or user_flows.is_done(app, found.session, user_flow)):
             return replies.redirect(target, cookies=found.set_cookies)
         prompt = prompt or prompt_after(found.ended)
     hint = query.get("login_hint", "")[:320]
-    named = bool(user_flow)
-    return (yield from begin(app, request, now, page, prompt=prompt, login_hint=hint, user_flow=user_flow, named=named))
+    return (
+        yield from begin(
+            app,
+            request,
+            now,
+            page,
+            prompt=prompt,
+            login_hint=hint,
+            user_flow=user_flow,
+            named=bool(user_flow),
+            # Nobody else's link has people asked what they would not be.
+            unanswered="unanswered" in query and fetch_site == "same-origin",
+        )
+    )
 
 
 def _asked(app: Deployment, request: Request, now: float, query: dict[str, str]) -> Flow[Reply]:

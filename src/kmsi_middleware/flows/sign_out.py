@@ -96,7 +96,7 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
         # Nor may what another tab has begun sign in whoever sits down here next.
         *(yield from interrupt.forget_waiting(request)),
         *cookies.clear_all(request.header("cookie"), request.site, cookies.TRANSACTION),
-        *interrupt.forget_yes(app, request, now),
+        *interrupt.forget_yes(app, request, now, session),
     )
     still, url = "", None
     user_flow = session.user_flow if session is not None else app.settings.user_flows.default

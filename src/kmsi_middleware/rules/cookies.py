@@ -18,7 +18,7 @@ from email.utils import formatdate
 from ..vocabulary.messages import Site
 
 MOST_TRANSACTIONS = 12
-MOST_PENDING = 12
+MOST_PENDING = 11
 LONGEST_HEADER = 65_536
 TRANSACTION = ".t."
 PENDING = ".p."

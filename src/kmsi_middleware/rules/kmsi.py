@@ -34,6 +34,8 @@ class Situation:
     """Whether the live session of the same person is persistent, where a policy only asked for a fresher sign-in."""
     remembered: Answer | None = None
     """The answer that this person gave in this browser together with "Don't show this again"."""
+    unanswered: bool = False
+    """Whether the person was asked at the last sign-in, and could not answer in time."""
 
 
 @frozen
@@ -91,10 +93,10 @@ def _inherits(situation: Situation) -> bool:
     return situation.settings.inherit_keep_me_signed_in and said_yes
 
 
-_Row = tuple[str, Callable[[Situation], bool], Callable[[Situation], bool]]
+_Row = tuple[str, Callable[[Situation], bool], Callable[[Situation], bool | None]]
 
 TABLE: tuple[_Row, ...] = (
-    # name, when it fits, whether the session is then persistent
+    # name, when it fits, whether the session is then persistent; None: ask
     ("policy", lambda s: s.decided is not None, lambda s: bool(s.decided)),
     ("option_off", lambda s: not (s.settings.show_option_to_remain_signed_in), lambda _: False),
     ("keeping_off", lambda s: s.settings.keep_me_signed_in_days == 0, lambda _: False),
@@ -105,6 +107,8 @@ TABLE: tuple[_Row, ...] = (
     ("consent", lambda s: s.signals.consent is True or "consent" in s.prompt.split(), lambda _: False),
     # A fresh sign-in that a policy wanted changes nothing about an answer that was given before, silent or not.
     ("unchanged", lambda s: s.previous is not None, lambda s: bool(s.previous)),
+    # The provider knows the person by now, because of the sign-in that was lost with the answer.
+    ("asked_again", lambda s: s.unanswered and _is_silent(s), lambda _: None),
     ("silent", _is_silent, lambda _: False),
     ("remembered_answer", lambda s: s.remembered is not None, lambda s: s.remembered == "yes"),
     ("said_yes_at_issuer", _inherits, lambda _: True),
@@ -113,7 +117,8 @@ TABLE: tuple[_Row, ...] = (
 
 def decide(situation: Situation) -> Decision:
     """The first row that fits; none: ask."""
-    for name, fits, persistent in TABLE:
+    for name, fits, decided in TABLE:
         if fits(situation):
-            return Decision(ask=False, persistent=persistent(situation), reason=name)
+            persistent = decided(situation)
+            return Decision(ask=persistent is None, persistent=bool(persistent), reason=name)
     return Decision(ask=True, persistent=False, reason="asked")

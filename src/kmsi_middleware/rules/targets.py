@@ -54,9 +54,11 @@ def _as_sent(text: str) -> str:
     return quote(text, safe="/?#[]@!$&'()*+,;=:%-._~", errors="replace")
 
 
-def login_url(site: Site, prefix: str, target: str, *, prompt: str = "") -> str:
-    """The path that starts a sign-in and then returns to ``target``."""
+def login_url(site: Site, prefix: str, target: str, *, prompt: str = "", unanswered: bool = False) -> str:
+    """The path that starts a sign-in and then returns to ``target``. ``unanswered``: after one whose "Stay signed in?"
+    found no answer."""
     given = {"post_login_redirect_uri": target} | ({"prompt": prompt} if prompt else {})
+    given |= {"unanswered": "1"} if unanswered else {}
     return f"{site.root}{prefix}/login?" + urlencode(given)
 
 

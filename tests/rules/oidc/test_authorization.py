@@ -180,8 +180,18 @@ def test_what_a_policy_wants_of_the_issuer_is_in_the_request(step_up: Any, wante
 
 def test_the_state_remembers_what_was_asked() -> None:
     transaction, _ = new_transaction(
-        "/pay", T0, os.urandom, prompt="login", max_age=300, context="c1", second_factor=True, forced=True, again=True
+        "/pay",
+        T0,
+        os.urandom,
+        prompt="login",
+        max_age=300,
+        context="c1",
+        second_factor=True,
+        forced=True,
+        again=True,
+        unanswered=True,
     )
+    assert transaction.unanswered
     assert opened_state(sealed_state(transaction, SEALS, T0), SEALS, T0) == transaction
     assert transaction.is_forced
     assert not new_transaction("/", T0, os.urandom)[0].is_forced

@@ -53,6 +53,8 @@ class Transaction:
     """The page that the person was on, where that is known."""
     confirms: bool = False
     """Whether the issuer is only asked if it stands behind the session that there is."""
+    unanswered: bool = False
+    """Whether it follows a sign-in whose "Stay signed in?" found no answer in time."""
 
     @property
     def is_forced(self) -> bool:
@@ -108,6 +110,7 @@ def new_transaction(
     then: str = "",
     came_from: str = "",
     confirms: bool = False,
+    unanswered: bool = False,
 ) -> tuple[Transaction, Secrets]:
     """A fresh attempt and its secrets."""
     transaction = Transaction(
@@ -124,6 +127,7 @@ def new_transaction(
         then,
         came_from,
         confirms,
+        unanswered,
     )
     return transaction, Secrets(encode(dice(16)))
 
@@ -144,6 +148,7 @@ def sealed_state(transaction: Transaction, seals: Seals, now: float) -> str:
         "n": transaction.then,
         "b": transaction.came_from,
         "k": transaction.confirms,
+        "q": transaction.unanswered,
     }
     return seals.seal("state", payload, now)
 
@@ -153,7 +158,7 @@ def opened_state(state: str, seals: Seals, now: float) -> Transaction | None:
     payload = seals.open("state", state, within=TRANSACTION_SECONDS, now=now)
     if payload is None:
         return None
-    return Transaction(*(payload[name] for name in "irtpmcsfaunbk"))
+    return Transaction(*(payload[name] for name in "irtpmcsfaunbkq"))
 
 
 def authorization_url(
