@@ -26,20 +26,21 @@ PERSON = {"username": "megan", "name": "Megan Bowen", "hint": "A member", "passw
 CONTEXTS: dict[str, dict[str, Any]] = {
     "kmsi.html": {
         "app_name": "Contoso",
-        "user_name": "megan@contoso.example",
+        "user_name": "Megan Bowen (megan@contoso.example)",
         "action": "/.auth/kmsi",
         "ticket": "ticket-1",
         "days": 30,
     },
     "sign_out.html": {
         "app_name": "Contoso",
-        "user_name": "megan@contoso.example",
+        "user_name": "Megan Bowen (megan@contoso.example)",
         "action": "/.auth/logout",
         "ticket": "ticket-2",
         "cancel_url": "/here",
     },
     "logged_out.html": {
         "app_name": "Contoso",
+        "session_ended": True,
         "still_signed_in": ["You are still signed in at login.example."],
         "login_url": "/.auth/login",
     },
@@ -56,7 +57,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     },
     "sessions.html": {
         "app_name": "Contoso",
-        "user_name": "megan@contoso.example",
+        "user_name": "Megan Bowen (megan@contoso.example)",
         "action": "/.auth/sessions",
         "sign_out_action": "/.auth/logout",
         "home_url": "/",
@@ -93,6 +94,8 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "others": 1,
         "not_shown": 7,
         "ended": 2,
+        "asks_again": False,
+        "keeps_answer": True,
     },
     "error.html": {
         "app_name": "Contoso",
@@ -429,6 +432,8 @@ def test_interrupt() -> None:
     assert page.one("input", type="hidden")[0]["value"] == "ticket-1"
     assert page.one("input", name="dont_show_again")[0]["value"] == "1"
     assert page.one("label")[1] == "Don’t show this again"
+    told = page.one("input", name="dont_show_again")[0]["aria-describedby"]
+    assert "for a year" in page.one("p", id=told)[1]
     assert page.one("h1")[1] == "Stay signed in?"
     assert "for 30 days" in page.one("main")[1]
     # The first is what Enter presses.
@@ -453,6 +458,18 @@ def test_sign_out() -> None:
     assert page.one("input")[0] == {"type": "hidden", "name": "ticket", "value": "ticket-2"}
     assert page.one("a", href="/here")[1] == "Cancel"
     assert page.one("button", type="submit")[1] == "Sign out"
+    assert "ends your session at Contoso" in page.one("main")[1]
+
+
+def test_sign_out_of_nobody_promises_no_end_of_a_session() -> None:
+    page = read("sign_out.html", user_name="")
+    assert page.one("h1")[1] == "You are not signed in here"
+    assert "Sign out at your sign-in service, too?" in page.one("main")[1]
+    assert "ends your session" not in page.one("main")[1]
+    assert page.one("button", type="submit")[1] == "Sign out"
+    page = read("logged_out.html", session_ended=False)
+    assert "There is no session at Contoso in this browser." in page.one("main")[1]
+    assert "has ended" not in page.one("main")[1]
 
 
 def test_logged_out_says_what_is_still_signed_in() -> None:
@@ -480,15 +497,18 @@ def test_sessions_say_which_is_this_one_and_what_each_button_signs_out() -> None
     assert [text for _, text in page.all("button")] == [
         "Sign out Firefox on Linux, signed in 2025-03-04, 04:00 UTC",
         "Sign out Unknown browser, signed in 2025-03-01, 08:00 UTC",
+        "Ask me again about staying signed in",
         "Sign out all others",
     ]
     assert [attributes["action"] for attributes, _ in page.all("form")] == [
         "/.auth/logout",
         "/.auth/sessions",
         "/.auth/sessions",
+        "/.auth/sessions",
     ]
     fields = [(attributes["name"], attributes["value"]) for attributes, _ in page.all("input")]
-    assert fields == [("session", "aa01"), ("others", "1")]
+    assert fields == [("session", "aa01"), ("ask_again", "1"), ("others", "1")]
+    assert "keeps your answer to “Stay signed in?” for a year" in page.one("main")[1]
     ends = [text for _, text in page.all("dd")][3::4]
     assert ends == [
         "2025-04-03, 05:06 UTC, kept when the browser closes",
@@ -499,7 +519,7 @@ def test_sessions_say_which_is_this_one_and_what_each_button_signs_out() -> None
 
 def test_the_only_session_leaves_nothing_to_sign_out_elsewhere() -> None:
     only = [CONTEXTS["sessions.html"]["sessions"][0] | {"place": ""}]
-    page = read("sessions.html", sessions=only, others=0, not_shown=0, ended=None)
+    page = read("sessions.html", sessions=only, others=0, not_shown=0, ended=None, keeps_answer=False)
     assert "in this browser only" in page.one("main")[1]
     assert len(page.all("button")) == 1
     assert page.all("dd")[0][1] == "Unknown"
@@ -509,14 +529,20 @@ def test_the_only_session_leaves_nothing_to_sign_out_elsewhere() -> None:
 
 def test_who_is_signed_in_in_many_browsers_need_not_scroll_to_sign_out_all_others() -> None:
     one = CONTEXTS["sessions.html"]["sessions"][1]
-    buttons = [text for _, text in read("sessions.html", sessions=[one] * 11).all("button")]
+    buttons = [text for _, text in read("sessions.html", sessions=[one] * 11, keeps_answer=False).all("button")]
     assert (buttons[0], buttons[-1], len(buttons)) == ("Sign out all others", "Sign out all others", 13)
-    assert len(read("sessions.html", sessions=[one] * 10).all("button")) == 11
+    assert len(read("sessions.html", sessions=[one] * 10, keeps_answer=False).all("button")) == 11
 
 
 @pytest.mark.parametrize(("ended", "said"), [(0, "Nobody had to be"), (1, "One session was"), (12, "12 sessions were")])
 def test_how_many_were_signed_out_is_said(ended: int, said: str) -> None:
     assert said in read("sessions.html", ended=ended).one("p", role="status")[1]
+
+
+def test_who_wanted_to_be_asked_again_is_told_so() -> None:
+    page = read("sessions.html", ended=None, asks_again=True, keeps_answer=False)
+    assert "You will be asked again" in page.one("p", role="status")[1]
+    assert page.all("input", name="ask_again") == []
 
 
 def details(page: Page) -> list[tuple[str, str]]:

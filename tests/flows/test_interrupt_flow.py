@@ -71,7 +71,7 @@ def test_after_a_sign_in_and_before_the_session_the_question_is_asked(world: Wor
     assert page.name == "kmsi.html"
     assert page.context == {
         "app_name": "Shop",
-        "user_name": "alice@example.com",
+        "user_name": "Alice (alice@example.com)",
         "action": "/.auth/kmsi",
         "ticket": ticket_of(at),
         "days": 30,
@@ -176,7 +176,7 @@ def test_a_pending_sign_in_waits_ten_minutes_to_the_second(step: str, seconds: i
         return
     page = page_of(outcome, 400)
     assert page.context["code"] == "interrupt_expired"
-    assert query_of(ways_of(page)["Try again"])["post_login_redirect_uri"] == "/orders"
+    assert query_of(ways_of(page)["Sign in"])["post_login_redirect_uri"] == "/orders"
     assert world.live() == []
     assert [number for number, _, _ in world.logged()] == [INTERRUPT]
 
@@ -496,11 +496,12 @@ def left_too_long(world: World, browser: Browser, *, signed_out: bool = False) -
         browser.reply_to(browser.to_interrupt(), "no")
         browser.post("/.auth/logout")
     page = page_of(answer_again(browser, at, "yes"), 400)
-    assert page.context["retry_label"] == "Sign in"
+    ((label, there),) = page.context["ways"]
+    assert label == "Sign in"
     assert "more than ten minutes" in page.context["message"]
     assert "signed out meanwhile" in page.context["message"]
     assert page.context["correlation_id"] == world.log[0]["correlationId"]
-    return str(page.context["retry_url"])
+    return str(there)
 
 
 @pytest.mark.parametrize("signed_out", [False, True])

@@ -9,6 +9,7 @@ import pytest
 from tests.flows.flow_support import (
     ALICE,
     BOB,
+    COOKIE,
     DAY,
     HOUR,
     IDP_ORIGIN,
@@ -76,7 +77,7 @@ def test_every_session_of_the_person_is_shown_and_nobody_elses(world: World, sig
     assert [row["is_this"] for row in context["sessions"]] == [True, False]
     assert [row["persistent"] for row in context["sessions"]] == [False, True]
     assert context["others"] == 1
-    assert context["user_name"] == "Alice"
+    assert context["user_name"] == "Alice (alice@example.com)"
     assert context["ended"] is None
 
 
@@ -251,7 +252,7 @@ def test_a_store_that_fails_is_said_to(world: World, signed_in: Browser) -> None
 
 def after(browser: Browser, outcome: Any) -> Any:
     """What the page says after a form."""
-    assert location(outcome).startswith(f"{PAGE}?ended=")
+    assert location(outcome).startswith(f"{PAGE}?done=")
     return shown(browser.get(location(outcome)))["ended"]
 
 
@@ -315,12 +316,46 @@ def test_what_is_gone_already_is_as_good_as_ended(world: World, signed_in: Brows
 
 
 @pytest.mark.parametrize(
-    "form", [{}, {"session": ""}, {"session": "zz"}, {"session": "00" * 31}, {"session": "00" * 32, "others": "1"}]
+    "form",
+    [
+        *({}, {"session": ""}, {"session": "zz"}, {"session": "00" * 31}),
+        *({"session": "00" * 32, "others": "1"}, {"others": "1", "ask_again": "1"}),
+    ],
 )
 def test_a_form_that_does_not_say_which_is_refused(world: World, signed_in: Browser, form: dict[str, str]) -> None:
     other = another(world)
     assert code_of(signed_in.post(PAGE, form)) == "bad_session"
     assert forwarded(other.get("/", SCRIPT))
+
+
+def test_who_ticked_dont_show_again_can_have_the_question_back(world: World, browser: Browser) -> None:
+    for person, answer in ((BOB, "no"), (ALICE, "yes")):
+        at = location(browser.come_back(browser.begin("/.auth/login?prompt=login"), person))
+        browser.reply_to(at, answer, dont_show_again="1")
+    context = shown(browser.get(PAGE))
+    assert (context["keeps_answer"], context["asks_again"]) == (True, False)
+    outcome = browser.post(PAGE, {"ask_again": "1"})
+    context = shown(browser.get(location(outcome)))
+    assert (context["keeps_answer"], context["asks_again"], context["ended"]) == (False, True, None)
+    assert browser.persistent  # of this session nothing changes
+    url = browser.begin("/.auth/login?prompt=login")
+    assert location(browser.come_back(url, ALICE)).startswith("/.auth/kmsi?")
+    assert location(browser.come_back(browser.begin("/.auth/login?prompt=login"), BOB)) == "/"
+    # Bob's own answer is another one.
+    assert shown(browser.get(PAGE))["keeps_answer"]
+    assert not shown(another(world, BOB).get(PAGE))["keeps_answer"]
+
+
+def test_the_question_is_given_back_after_a_fresh_sign_in_only_and_on_no_other_sites_word(
+    world: World, browser: Browser
+) -> None:
+    browser.sign_in(answer="yes", dont_show_again="1")
+    kept = browser.jar[COOKIE + ".r"]
+    evil = {**NAVIGATION, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    assert code_of(browser.post(PAGE, {"ask_again": "1"}, evil)) == "cross_site_form"
+    world.now += HOUR
+    assert location(browser.post(PAGE, {"ask_again": "1"})) == PAGE
+    assert browser.jar[COOKIE + ".r"] == kept
 
 
 def test_this_browsers_own_session_is_not_ended_here(signed_in: Browser) -> None:
@@ -354,7 +389,7 @@ def test_a_form_that_comes_too_late_ends_nothing_and_leads_to_a_fresh_sign_in(wo
 
 @pytest.mark.parametrize("ended", ["7", "x", ""])
 def test_what_was_ended_is_said_on_our_word_only_and_for_a_minute(signed_in: Browser, ended: str) -> None:
-    assert shown(signed_in.get(f"{PAGE}?ended={ended}"))["ended"] is None
+    assert shown(signed_in.get(f"{PAGE}?done={ended}"))["ended"] is None
     outcome = signed_in.post(PAGE, {"others": "1"})
     signed_in.world.now += 3 * MINUTE
     assert shown(signed_in.get(location(outcome)))["ended"] is None

@@ -194,7 +194,8 @@ class SessionLife(RuleBasedStateMachine):
         if waits:
             shown = page_of(self.browser.get(question.at))
             assert shown.name == "kmsi.html"
-            assert shown.context["user_name"] == PEOPLE[question.person]["preferred_username"]
+            person = PEOPLE[question.person]
+            assert shown.context["user_name"] == f"{person['name']} ({person['preferred_username']})"
         form = {"ticket": question.at.partition("=")[2], "answer": answer} | ({"dont_show_again": "1"} if tick else {})
         before = dict(self.browser.jar)
         outcome = self.browser.post("/.auth/kmsi", form)

@@ -177,7 +177,7 @@ def test_any_other_get_asks(world: World, browser: Browser, headers: dict[str, s
     outcome = browser.get("/.auth/logout", headers)
     page = page_of(outcome)
     assert page.name == "sign_out.html"
-    assert page.context["user_name"] == "Alice"
+    assert page.context["user_name"] == "Alice (alice@example.com)"
     assert page.form_action == ("'self'", IDP_ORIGIN, SIGN_OUT_ORIGIN)
     assert page.frame_ancestors == ("'none'",)
     assert set_cookies(outcome) == ()
@@ -295,6 +295,17 @@ def test_an_odd_or_missing_state_on_return_is_harmless(browser: Browser, query: 
     page = page_of(browser.get(f"/.auth/logged-out{query}", CROSS_SITE))
     assert page.name == "logged_out.html"
     assert page.context["still_signed_in"] == []
+    assert page.context["session_ended"] is False
+
+
+def test_who_is_not_signed_in_is_told_of_no_session_that_ended(world: World, browser: Browser) -> None:
+    for has_session in (True, False):
+        page = page_of(browser.get("/.auth/logout", CROSS_SITE))
+        assert bool(page.context["user_name"]) is has_session
+        outcome = browser.post(page.context["action"], {"ticket": page.context["ticket"]})
+        there = location(outcome)
+        assert there.startswith(f"{SIGN_OUT_ORIGIN}/end?")  # at the provider in any case
+        assert page_of(back(browser, outcome)).context["session_ended"] is has_session  # type: ignore[arg-type]
 
 
 def test_the_state_of_a_sign_in_leads_nowhere_after_a_sign_out(world: World) -> None:

@@ -64,6 +64,7 @@ SHOWN: dict[str, set[str]] = {
     "PutAside": {"key"},
     "PutMark": {"key", "mark", "until"},
     "PutTicket": {"key", "payload", "expires_at"},
+    "Question": {"name", "return_to", "correlation_id"},  # its answer needs a cookie
     "ReadAside": {"key"},
     "ReadMark": {"keys"},
     "ReadTicket": {"key"},
@@ -141,6 +142,7 @@ SHOWN: dict[str, set[str]] = {
         "then",
         "came_from",
         "confirms",
+        "unanswered",
     },  # without its seed, the id alone opens nothing
     "Turn": {"user_flow", "then", "page"},
     "UserFlow": {

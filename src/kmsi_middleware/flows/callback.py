@@ -24,8 +24,16 @@ from ..rules.oidc import authorization, id_token, tokens
 from ..rules.oidc.authorization import Secrets, Transaction
 from ..rules.oidc.discovery import Provider
 from ..rules.seals import key_of
+from ..rules.targets import login_url
 from ..vocabulary.effects import AskSignals, CountUnmatched, Fetch, Flow, GetProvider, PutTicket, ReadTicket
-from ..vocabulary.errors import ProviderUnavailable, Refused, SignInRevoked, StoreUnavailable, Unavailable
+from ..vocabulary.errors import (
+    ProtocolError,
+    ProviderUnavailable,
+    Refused,
+    SignInRevoked,
+    StoreUnavailable,
+    Unavailable,
+)
 from ..vocabulary.messages import Reply, Request
 from ..vocabulary.session import Session
 from ..vocabulary.signals import SignInFacts, SignInSignals
@@ -250,16 +258,21 @@ def _failed(
     """The page that says why. It is kept for rule 4 as long as the transaction, but for the person's name, because
     nobody knows any more whose browser it is."""
     status = error.status if isinstance(error, Refused) else None
-    kept = json.dumps([error.code, error.detail, status]).encode()
+    kept = json.dumps([type(error).__name__, error.code, error.detail, status]).encode()
     with suppress(StoreUnavailable):  # a reload then says no more than that it is over
         yield PutTicket(_why(transaction), kept, int(now) + authorization.TRANSACTION_SECONDS)
     return failed(app, request, now, transaction, error, user_name=user_name)
 
 
-def _error(code: str, detail: str, status: int | None) -> Refused | Unavailable:
-    if status is not None:
-        return Refused(code, detail, status=status)
-    return StoreUnavailable(detail) if code == StoreUnavailable.code else ProviderUnavailable(detail, code=code)
+def _error(kind: str, code: str, detail: str, status: int) -> Refused | Unavailable:
+    match kind:
+        case "ProtocolError":
+            return ProtocolError(code, detail, status=status)
+        case "Refused":
+            return Refused(code, detail, status=status)
+        case "ProviderUnavailable":
+            return ProviderUnavailable(detail, code=code)
+    return StoreUnavailable(detail)
 
 
 def _once_more(app: Deployment, request: Request, now: float, transaction: Transaction) -> Flow[Reply]:
@@ -269,6 +282,7 @@ def _once_more(app: Deployment, request: Request, now: float, transaction: Trans
         return failed(app, request, now, transaction, _error(*json.loads(kept)))
     suffix = cookies.TRANSACTION + transaction.cookie_suffix
     was_there = cookies.named(request.header("cookie"), request.site, suffix)
+    sign_in = login_url(request.site, app.prefix, transaction.return_to)
     return replies.error_page(
         app,
         request,
@@ -278,8 +292,8 @@ def _once_more(app: Deployment, request: Request, now: float, transaction: Trans
         title="This sign-in is over",
         message="It was completed before, and its address is good for once. You can start a new one.",
         correlation_id=transaction.correlation_id,
-        retry_to=transaction.return_to,
-        retry_label="Sign in",
+        retry_url=sign_in,
+        ways=[("Sign in", sign_in)],
         cookies=(cookies.clear_cookie(request.site, suffix),) if was_there else (),
     )
 

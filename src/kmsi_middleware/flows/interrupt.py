@@ -86,7 +86,7 @@ def show(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     sign_in = sessions.SignIn.from_json(open_under(token, sealed))
     context = {
         "app_name": app.settings.app_name,
-        "user_name": _user_name(sign_in),
+        "user_name": replies.person(sign_in),
         "action": f"{request.site.root}{app.prefix}/kmsi",
         "ticket": text,
         "days": app.settings_of(sign_in.user_flow).keep_me_signed_in_days,
@@ -164,6 +164,7 @@ def _too_late(
     if found.session is not None:
         kept = yield from _no_after_yes(app, request, now, question, found.token, found.session, given)
         return replies.redirect(question.return_to, cookies=kept or found.set_cookies)
+    sign_in = login_url(request.site, app.prefix, question.return_to, unanswered=True)
     return replies.error_page(
         app,
         request,
@@ -174,8 +175,8 @@ def _too_late(
         message="You were signed out meanwhile, or the question was open for more than ten minutes, or in another "
         "browser. You are not signed in.",
         correlation_id=question.correlation_id,
-        retry_url=login_url(request.site, app.prefix, question.return_to, unanswered=True),
-        retry_label="Sign in",
+        retry_url=sign_in,
+        ways=[("Sign in", sign_in)],
     )
 
 
@@ -200,14 +201,6 @@ def _no_after_yes(
     else:
         remembered = forget_yes(app, request, now, changed)
     return (*sessions.session_cookies(app, request, token, changed, now), *remembered)
-
-
-def _user_name(sign_in: sessions.SignIn) -> str:
-    for claim in ("preferred_username", "email", "name"):
-        value = sign_in.claims.get(claim)
-        if isinstance(value, str) and value.strip():
-            return value
-    return sign_in.subject
 
 
 # A sign-out at the issuer reaches a sign-in that waits here, too: the issuer's name of its session leads to it.

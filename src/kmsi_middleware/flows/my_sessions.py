@@ -1,7 +1,8 @@
 """``/.auth/sessions``: where a person is signed in, and signing out elsewhere.
 
 1. It needs a sign-in of the last minutes (ASVS 7.5.2): whoever sat down at somebody's open browser may neither look
-   nor sign anybody out. Who comes later signs in anew first, and gets back.
+   nor sign anybody out. Who comes later signs in anew first, and gets back. What this browser keeps of the person's
+   answers is taken back here, too.
 2. A form is held to the same once more. It must come from this origin.
 3. A person's sessions are those of the same issuer and subject. Of any other, nothing is shown or ended.
 4. This browser's own session is not ended here: that is what signing out is for, at the provider too.
@@ -20,12 +21,13 @@ from ..vocabulary.effects import FindUserSessions, Flow, LoadSession
 from ..vocabulary.errors import Refused
 from ..vocabulary.messages import Forward, Page, Reply, Request
 from ..vocabulary.session import Session, user_key
-from . import forms, fresh, replies, revocation, sessions, sign_in
+from . import forms, fresh, interrupt, replies, revocation, sessions, sign_in
 from .deployment import Deployment
 from .guard import guard, sign_in_first
 
 _SAID_SECONDS = 60
 """For how long the page says what was just done."""
+_ASKS_AGAIN = "asks again"
 
 
 def show(app: Deployment, request: Request, now: float) -> Flow[Reply]:
@@ -45,7 +47,8 @@ def show(app: Deployment, request: Request, now: float) -> Flow[Reply]:
 
 
 def end(app: Deployment, request: Request, now: float) -> Flow[Reply]:
-    """``POST /.auth/sessions``: sign out one (``session``), or all others (``others``)."""
+    """``POST /.auth/sessions``: sign out one (``session``), or all others (``others``); or have this browser forget the
+    person's answer to "Stay signed in?" (``ask_again``)."""
     given = forms.form(request)
     if not is_from_this_origin(request):
         raise Refused("cross_site_form", "this form was sent from another site", status=403)
@@ -57,14 +60,18 @@ def end(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     here = _here(app, request)
     if fresh.recently(app, session, now) is not None:
         return replies.redirect(here, cookies=outcome.set_cookies)  # which asks for a fresh sign-in
-    if ("others" in given) == ("session" in given):
+    if len({"others", "session", "ask_again"} & given.keys()) != 1:
         raise Refused("bad_session", "say which session is meant")
-    if "others" in given:
-        ended = yield from revocation.revoke_others(session, now, "page")
+    forgotten: tuple[str, ...] = ()
+    done: int | str = _ASKS_AGAIN
+    if "ask_again" in given:
+        forgotten = interrupt.forget_answer(app, request, now, session)
+    elif "others" in given:
+        done = yield from revocation.revoke_others(session, now, "page")
     else:
-        ended = yield from _end_one(session, given["session"], now)
-    said = app.seals.sign("ended", ended, now)
-    return replies.redirect(f"{here}?ended={said}", cookies=outcome.set_cookies)
+        done = yield from _end_one(session, given["session"], now)
+    said = app.seals.sign("done", done, now)
+    return replies.redirect(f"{here}?done={said}", cookies=(*outcome.set_cookies, *forgotten))
 
 
 def _admitted(app: Deployment, request: Request, now: float) -> Flow[Reply | Forward]:
@@ -100,17 +107,19 @@ def _page(app: Deployment, request: Request, mine: Session, now: float) -> Flow[
     ends = {session.key: lifetimes.end_of(session, app.settings_of(session.user_flow)) for session in found}
     live = [session for session in found if now < ends[session.key]]
     rows = own_sessions.rows(live, mine, ends, now)
-    ended = app.seals.unsign("ended", forms.query(request).get("ended", ""), within=_SAID_SECONDS, now=now)
+    done = app.seals.unsign("done", forms.query(request).get("done", ""), within=_SAID_SECONDS, now=now)
     origins = yield from forms.provider_origins(request)
     context = {
         "app_name": app.settings.app_name,
-        "user_name": mine.name,
+        "user_name": replies.person(mine),
         "action": _here(app, request),
         "sign_out_action": f"{request.site.root}{app.prefix}/logout",
         "home_url": f"{request.site.root}/",
         "sessions": rows,
         "others": sum(session.key != mine.key for session in live),
         "not_shown": len(live) - len(rows),
-        "ended": ended if isinstance(ended, int) else None,
+        "ended": done if isinstance(done, int) else None,
+        "asks_again": done == _ASKS_AGAIN,
+        "keeps_answer": interrupt.remembered_answer(app, request, now, mine) is not None,
     }
     return replies.page(200, Page("sessions.html", context, form_action=("'self'", *origins)))

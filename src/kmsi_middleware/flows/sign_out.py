@@ -75,7 +75,7 @@ def _ask(app: Deployment, request: Request, now: float, session: Session | None,
     origins = yield from forms.provider_origins(request)
     context = {
         "app_name": app.settings.app_name,
-        "user_name": session.name if session else "",
+        "user_name": replies.person(session) if session else "",
         "action": f"{request.site.root}{app.prefix}/logout",
         "ticket": app.seals.sign("sign_out", target, now),
         "cancel_url": target or f"{request.site.root}/",
@@ -98,6 +98,7 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
         *cookies.clear_all(request.header("cookie"), request.site, cookies.TRANSACTION),
         *interrupt.forget_yes(app, request, now, session),
     )
+    left = {"to": target, "ended": session is not None}
     still, url = "", None
     user_flow = session.user_flow if session is not None else app.settings.user_flows.default
     flow = app.settings.user_flows.get(user_flow)
@@ -112,14 +113,14 @@ def _end(app: Deployment, request: Request, now: float, found: sessions.Found, t
             id_token=kept.get("id_token", ""),
             claims=claims,
             post_logout_redirect_uri=request.site.url(f"{app.prefix}/logged-out"),
-            state=app.seals.seal("signed_out", {"to": target, "still": ""}, now),
+            state=app.seals.seal("signed_out", {**left, "still": ""}, now),
         )
         still = "no_end_session" if url is None else ""
         if flow is not None and flow.require_id_token_on_logout and not kept.get("id_token"):
             url, still = None, "id_token_required"
         yield from tokens.give_back(app, provider, kept)
     if url is None:
-        state = app.seals.seal("signed_out", {"to": target, "still": still}, now)
+        state = app.seals.seal("signed_out", {**left, "still": still}, now)
         url = f"{request.site.root}{app.prefix}/logged-out?state={state}"
     return replies.redirect(url, cookies=gone, headers=(FORGET_PAGES,))
 
@@ -131,7 +132,7 @@ def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     except Refused:
         state = ""
     returned = app.seals.open("signed_out", state, within=RETURN_SECONDS, now=now)
-    kept = returned or {"to": "", "still": ""}
+    kept = returned or {"to": "", "still": "", "ended": False}
     headers = (FORGET_PAGES,) if returned else ()
     found = yield from sessions.find(app, request, now, extend=False)
     home = f"{request.site.root}/"
@@ -156,6 +157,7 @@ def signed_out(app: Deployment, request: Request, now: float) -> Flow[Reply]:
     }
     context = {
         "app_name": app.settings.app_name,
+        "session_ended": kept["ended"],
         "still_signed_in": sentences[kept["still"]],
         "login_url": login_url(request.site, app.prefix, home),
     }
