@@ -440,6 +440,9 @@ def test_a_provider_that_is_away_keeps_nobody_signed_in_here(made: Tenant) -> No
     assert isinstance(page, httpx.Response)
     assert "You may still be signed in at <bdi>Contoso employees</bdi>" in page.text
     assert Page(page.text).links == [BYE]
+    assert Page(page.text).refresh is None  # nobody reads that in two seconds
+    assert "<script" not in page.text
+    assert "Continuing" not in page.text
     assert erin.cookies() == {}
 
 

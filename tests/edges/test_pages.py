@@ -123,6 +123,8 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     },
     "idp_users.html": {
         "action": "/users",
+        "hidden": [("client_id", "contoso")],
+        "back": ("Contoso", "/home"),
         "users": [
             {
                 "username": "megan",
@@ -133,6 +135,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
                 "apps": ["Contoso"],
                 "refresh_tokens": ["Contoso"],
                 "revoked": "4 March 2025, 05:06:07 UTC",
+                "done": "Disabled.",
             },
             {
                 "username": "nestor",
@@ -143,6 +146,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
                 "apps": [],
                 "refresh_tokens": [],
                 "revoked": None,
+                "done": None,
             },
         ],
     },
@@ -156,6 +160,8 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     },
     "idp_devices.html": {
         "action": "/devices",
+        "hidden": [("client_id", "contoso")],
+        "back": ("Contoso", "/home"),
         "now": "4 March 2025, 05:06:07 UTC",
         "devices": [
             {
@@ -204,6 +210,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "apps": [{"name": "Fabrikam", "frame_url": "/frame?sid=1&iss=2"}],
         "continue_url": "/return?state=1&more=2",
         "continue_to": "Contoso",
+        "goes_on": True,
         "seconds": 3,
         "sent_to": "Contoso employees",
         "still": "Contoso partners",
@@ -246,7 +253,12 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "cancel_url": "/leave?by=cancel",
     },
     "idp_onward.html": {"url": "/there?state=1", "to": "Contoso"},
-    "idp_error.html": {"title": "Not known here", "message": "No such app.", "code": "invalid_client"},
+    "idp_error.html": {
+        "title": "Not known here",
+        "message": "No such app.",
+        "code": "invalid_client",
+        "back": ("Contoso", "/home"),
+    },
 }
 every_page = pytest.mark.parametrize("name", sorted(CONTEXTS))
 
@@ -723,14 +735,19 @@ def test_idp_signed_out() -> None:
 
 
 def test_idp_signed_out_with_nowhere_to_go_and_nobody_to_tell() -> None:
-    page = read("idp_signed_out.html", apps=[], continue_url=None, continue_to=None)
+    page = read("idp_signed_out.html", apps=[], continue_url=None, continue_to=None, goes_on=False)
     assert page.all("a") == page.all("iframe") == page.all("meta", **{"http-equiv": "refresh"}) == []
 
 
 def test_idp_signed_out_says_of_other_providers_what_it_knows() -> None:
-    text = read("idp_signed_out.html").one("main")[1]
+    page = read("idp_signed_out.html", goes_on=False)
+    text = page.one("main")[1]
     assert "You were also taken to Contoso employees, to sign out there. Whether you did, this page can’t see." in text
     assert "You may still be signed in at Contoso partners" in text
+    # That is to be read: the page does not go on by itself.
+    assert page.all("meta", **{"http-equiv": "refresh"}) == []
+    assert "Continuing" not in text
+    assert page.one("a", href="/return?state=1&more=2")[1] == "Continue"
     text = read("idp_signed_out.html", sent_to="", still="").one("main")[1]
     assert "also taken" not in text
     assert "still be" not in text

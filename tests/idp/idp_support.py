@@ -97,7 +97,7 @@ class Browser(httpx.Client):
     def submit(self, page: httpx.Response, /, **answers: str) -> httpx.Response:
         form = Page(page.text)
         assert form.action is not None
-        hidden = {name: value for name, value in form.fields.items() if name == "ticket"}
+        hidden = {name: value for name, value in form.fields.items() if name in ("ticket", "client_id")}
         url = page.request.url.join(form.action)
         return self._follow(self.post(url, data={**hidden, **answers}, headers={"Origin": _origin(str(url))}))
 

@@ -245,8 +245,14 @@ def test_the_device_does_not_take_a_second_factor_away_that_will_do(day: Day) ->
 def test_the_page_lists_the_devices_and_the_sign_in_page_leads_there(day: Day) -> None:
     sign_in = day.shop.authorize()
     assert "This browser is on <bdi>MIA-LAPTOP</bdi>" in sign_in.text
-    assert "/devices" in Page(sign_in.text).links
+    assert "/devices?client_id=shop" in Page(sign_in.text).links
+    page = day.browser.get(f"{ISSUER}/devices?client_id=shop")
+    assert Page(page.text).links == ["http://shop.localhost:9001/"]
+    done = day.browser.submit(page, event="leave")
+    assert (done.url.path, Page(done.text).links) == ("/devices", ["http://shop.localhost:9001/"])
+    day.device("use")
     page = day.browser.get(f"{ISSUER}/devices")
+    assert Page(page.text).links == []
     assert "MIA-LAPTOP</bdi>: this browser is on it" in page.text
     assert page.text.count("nobody yet") == 3
     assert 'value="lock"' not in page.text

@@ -148,6 +148,7 @@ def test_the_page_with_the_code_belongs_to_its_browser(shop: Party, browser: Bro
         Party(SHOP, other).authorize()
         stolen = other.submit(page, code="100001")
         assert (stolen.status_code, "no longer good" in stolen.text) == (400, True)
+        assert Page(stolen.text).links == ["http://shop.localhost:9001/"]
 
 
 # What can't be met ----------------------------------------------------------------------------------------------

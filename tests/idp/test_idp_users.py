@@ -54,7 +54,7 @@ def test_tokens_codes_and_sessions_end_in_every_browser(
     tokens, others = shop.sign_in(scope=EVERYTHING), blog.sign_in(scope=EVERYTHING)
     code = answer_of(shop.authorize())["code"]
     with Browser(idp) as admin:
-        assert do(admin, **ending).headers["location"] == "/users#user-1"
+        assert do(admin, **ending).headers["location"] == f"/users?done={ending['event']}&user=mia#user-1"
     assert error_of(shop.refresh(tokens["refresh_token"])) == "invalid_grant"
     assert error_of(blog.refresh(others["refresh_token"])) == "invalid_grant"
     assert error_of(shop.redeem(code)) == "invalid_grant"
@@ -287,6 +287,47 @@ def test_what_has_expired_is_not_shown(shop: Party, browser: Browser, clock: Clo
     assert "<bdi>Shop</bdi>" not in section(browser)
 
 
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ("disable", "Disabled. "),
+        ("enable", "Enabled."),
+        ("revoke", "Sessions and tokens have ended."),
+        ("sign_out", "Signed out in every browser."),
+        ("change_password", "The password is changed."),
+    ],
+)
+def test_the_page_says_what_was_done_and_to_whom(browser: Browser, event: str, said: str) -> None:
+    more = {"password": "new"} if event == "change_password" else {}
+    text = browser.get(f"{ISSUER}{do(browser, event, **more).headers['location']}").text
+    (mia,) = [part for part in text.split("<section")[1:] if 'role="status"' in part]
+    assert ">mia</bdi>" in mia
+    assert f'role="status">{said}' in mia
+    assert 'role="status"' not in browser.get(USERS).text
+
+
+@pytest.mark.parametrize("query", ["done=explode&user=mia", "done=disable&user=nobody", "done=disable", "user=mia"])
+def test_the_page_says_nothing_else_whatever_its_address_says(browser: Browser, query: str) -> None:
+    assert browser.get(f"{USERS}?{query}").text == browser.get(USERS).text
+
+
+def test_the_page_leads_back_to_the_app_whose_sign_in_led_there_also_after_something_was_done(
+    shop: Party, browser: Browser
+) -> None:
+    (there,) = [link for link in Page(shop.authorize().text).links if "/users" in link]
+    page = browser.get(f"{ISSUER}{there}")
+    assert Page(page.text).links == ["http://shop.localhost:9001/"]
+    fields = Page(page.text).fields
+    assert fields["client_id"] == "shop"
+    done = do(browser, "disable", client_id="shop").headers["location"]
+    assert Page(browser.get(f"{ISSUER}{done}").text).links == ["http://shop.localhost:9001/"]
+
+
+@pytest.mark.parametrize("query", ["", "?client_id=nobody", "?client_id=https://evil.example"])
+def test_it_leads_to_no_app_that_is_not_known(browser: Browser, query: str) -> None:
+    assert Page(browser.get(f"{USERS}{query}").text).links == []
+
+
 def test_the_page_offers_what_there_is_to_do(browser: Browser) -> None:
     assert ('value="disable"' in section(browser), 'value="enable"' in section(browser)) == (True, False)
     do(browser, "disable")
@@ -298,7 +339,7 @@ def test_the_page_offers_what_there_is_to_do(browser: Browser) -> None:
 def test_the_sign_in_page_leads_there_and_marks_the_disabled(shop: Party, browser: Browser) -> None:
     do(browser, "disable")
     page = shop.authorize()
-    assert "/users" in Page(page.text).links
+    assert "/users?client_id=shop" in Page(page.text).links
     assert page.text.count("Disabled</span>") == 1
 
 

@@ -138,7 +138,7 @@ class EmbeddedIdP:
             try:
                 return await endpoint(self._site(request), request)
             except Refused as refused:
-                return pages.error_page(refused.status, refused.title, refused.message, refused.code)
+                return pages.error_page(refused.status, refused.title, refused.message, refused.code, refused.back)
 
         return answer
 

@@ -91,7 +91,7 @@ async def sign_in(site: Site, request: Request) -> Response:
     ticket = values.get("ticket", "")
     pending = visit.ticket("sign_in", ticket)
     if pending is None:
-        raise stale(visit)
+        raise stale(visit, values)
     user = authenticate(site, values)
     ask = known(site, pending)
     if user is None or user.disabled:
@@ -112,7 +112,7 @@ async def second_factor(site: Site, request: Request) -> Response:
     pending = visit.ticket("second_factor", ticket)
     user = site.config.active(pending["username"]) if pending else None
     if pending is None or user is None or user.second_factor is None:
-        raise stale(visit)
+        raise stale(visit, values)
     if not is_code(user, values):
         ask = known(site, pending["values"])
         return visit.finish(_code_page(site, ask, ticket, user, WRONG_CODE))
@@ -126,7 +126,7 @@ async def consent(site: Site, request: Request) -> Response:
     visit = Visit(site, request)
     pending = visit.ticket("consent", values.get("ticket", ""))
     if pending is None or visit.user is None or visit.user.username != pending["username"]:
-        raise stale(visit)
+        raise stale(visit, values)
     ask = known(site, pending["values"])
     if values.get("consent") != "allow":
         return visit.finish(deliver(site, ask, as_error(Denied("access_denied", "The person did not consent"))))
@@ -297,10 +297,11 @@ def sign_in_context(visit: Visit, ask: Ask, ticket: str, username: str, error: s
     """What a sign-in page shows."""
     site = visit.site
     listed = [user for user in site.config.users if _is_local(user)] if site.config.show_passwords else []
+    from_here = urlencode({"client_id": ask.app.client_id})
     return {
         "app_name": ask.app.name,
         "action": f"{site.path}/sign-in",
-        "hidden": [("ticket", ticket)],
+        "hidden": hidden(ask, ticket),
         "error": error,
         "username": username,
         "users": [
@@ -312,10 +313,15 @@ def sign_in_context(visit: Visit, ask: Ask, ticket: str, username: str, error: s
             }
             for user in listed
         ],
-        "users_url": f"{site.path}/users" if listed else None,
-        "devices_url": f"{site.path}/devices" if site.config.devices and listed else None,
+        "users_url": f"{site.path}/users?{from_here}" if listed else None,
+        "devices_url": f"{site.path}/devices?{from_here}" if site.config.devices and listed else None,
         "device_name": visit.device.name if visit.device else None,
     }
+
+
+def hidden(ask: Ask, ticket: str) -> list[tuple[str, str]]:
+    """What a page's form brings back. By the app's name a page that came too late leads back to it."""
+    return [("ticket", ticket), ("client_id", ask.app.client_id)]
 
 
 def _ask_for_code(visit: Visit, ask: Ask, user: User) -> Response:
@@ -338,7 +344,7 @@ def code_page(site: Site, ask: Ask, ticket: str, user: User, error: str | None, 
         "app_name": ask.app.name,
         "user_name": user.name,
         "action": action,
-        "hidden": [("ticket", ticket)],
+        "hidden": hidden(ask, ticket),
         "error": error,
         "code": user.second_factor if site.config.show_passwords else None,
     }
@@ -352,7 +358,7 @@ def _consent_page(site: Site, ask: Ask, ticket: str, user: User) -> Response:
         "user_name": user.name,
         "scopes": [(scope, _EXPLANATIONS[scope]) for scope in ask.scopes],
         "action": f"{site.path}/consent",
-        "hidden": [("ticket", ticket)],
+        "hidden": hidden(ask, ticket),
     }
     return pages.page("idp_consent.html", context, form_action=["'self'", origin_of(ask.redirect_uri)])
 

@@ -147,6 +147,12 @@ class App:
         if (uri := self.frontchannel_logout_uri) and _home(uri) not in {_home(known) for known in self.redirect_uris}:
             raise checks.fail("frontchannel_logout_uri", uri, "must have the origin of one of the redirect_uris")
 
+    @property
+    def home(self) -> str:
+        """Where the app begins, as far as its first redirect URI tells."""
+        uri, ours = self.redirect_uris[0], "/.auth/callback"
+        return f"{uri.removesuffix(ours) if uri.endswith(ours) else origin_of(uri)}/"
+
     def at(self, issuer: str) -> App:
         """The same app, its relative URIs made absolute: ``/`` is the issuer's origin, ``../`` lies beside it."""
         origin, beside = origin_of(issuer), issuer.rpartition("/")[0]

@@ -13,7 +13,9 @@ Entra ID: Configure authentication session management, "User sign-in frequency a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast, get_args
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -22,7 +24,7 @@ from . import pages
 from .config import Device
 from .device_store import DeviceState, DeviceStore, Event
 from .primary_refresh_token import CYCLE, prt_auth_time, prt_satisfies
-from .site import Refused, Site, Visit, moment, own_form
+from .site import Refused, Site, Visit, moment, named, own_form, parameters
 
 _JOINED = {"joined": "Joined", "hybrid": "Hybrid joined", "registered": "Registered"}
 _BUTTONS: tuple[tuple[Event, str], ...] = (
@@ -39,7 +41,7 @@ async def devices(site: Site, request: Request) -> Response:
         raise Refused("not_found", "The identity provider has no such page.", status=404, title="There is nothing here")
     visit = Visit(site, request)
     if request.method != "POST":
-        return visit.finish(_page(visit))
+        return visit.finish(_page(visit, parameters(request.url.query)))
     values = await own_form(request, site)
     event = values.get("event")
     device = site.config.device(values.get("device", ""))
@@ -54,7 +56,8 @@ async def devices(site: Site, request: Request) -> Response:
         DeviceStore(site.store).note(device, cast("Event", event), site.clock(), mfa=mfa)
     else:
         raise Refused("invalid_request", f"No such thing as “{event}” happens to devices.")
-    return visit.finish(RedirectResponse(f"{site.path}/devices", 303, {"Cache-Control": "no-store"}))
+    place = f"{site.path}/devices{'?' if (asked := urlencode(named(values))) else ''}{asked}"
+    return visit.finish(RedirectResponse(place, 303, {"Cache-Control": "no-store"}))
 
 
 def sign_in_by_device(visit: Visit, *, login_hint: str | None, max_age: int | None) -> None:
@@ -79,12 +82,15 @@ def sign_in_by_device(visit: Visit, *, login_hint: str | None, max_age: int | No
     visit.sign_in(owner, ("wia", "mfa") if token.mfa else ("wia",), token.refreshed_at)
 
 
-def _page(visit: Visit) -> Response:
+def _page(visit: Visit, given: Mapping[str, str]) -> Response:
+    """``given``: the app that led here."""
     site = visit.site
     now, store = site.clock(), DeviceStore(site.store)
     context = {
         "action": f"{site.path}/devices",
         "now": moment(now),
+        "hidden": named(given),
+        "back": site.way_back(given),
         "devices": [_shown(visit, device, store.state(device, now), now) for device in site.config.devices],
     }
     return pages.page("idp_devices.html", context, form_action=["'self'"])

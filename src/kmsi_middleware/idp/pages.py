@@ -110,9 +110,10 @@ def go_on(seconds: int) -> Markup:
     return Markup(f"setTimeout(() => location.replace(document.querySelector('.actions a').href), {seconds}000)")  # noqa: S704
 
 
-def error_page(status: int, title: str, message: str, code: str) -> HTMLResponse:
-    """A page that says what went wrong, and leads nowhere."""
-    return page("idp_error.html", {"title": title, "message": message, "code": code}, status=status)
+def error_page(status: int, title: str, message: str, code: str, back: tuple[str, str] | None = None) -> HTMLResponse:
+    """A page that says what went wrong, and leads ``back`` to that name and address, or nowhere."""
+    context = {"title": title, "message": message, "code": code, "back": back}
+    return page("idp_error.html", context, status=status)
 
 
 def form_post(action: str, hidden: Sequence[tuple[str, str]], app_name: str, origin: str) -> HTMLResponse:

@@ -8,8 +8,8 @@ RP-Initiated Logout 1.0, Front-Channel Logout 1.0 and Back-Channel Logout 1.0. R
    asked included: by a frame if it has a front-channel URI, and by a logout token if it has a back-channel
    one.
 4. All frames load at once. The page goes on by itself shortly after the last one has loaded, which takes no script;
-   and in a bounded time, however long an app keeps its frame waiting, which takes one. Logout tokens are sent after the
-   answer: see :mod:`.back_channel`.
+   and in a bounded time, however long an app keeps its frame waiting, which takes one. A page that warns stays until
+   its button is pressed. Logout tokens are sent after the answer: see :mod:`.back_channel`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def end_session(site: Site, request: Request) -> Response:
         "user_name": visit.user.name,
         "app_name": app.name if app else None,
         "action": f"{site.path}/sign-out",
-        "hidden": [("ticket", ticket)],
+        "hidden": [("ticket", ticket), *([("client_id", app.client_id)] if app else [])],
         "cancel_url": asked.redirect_uri,
     }
     allowed = ["'self'", *([origin_of(asked.redirect_uri)] if asked.redirect_uri else [])]
@@ -70,7 +70,7 @@ async def sign_out(site: Site, request: Request) -> Response:
     visit = Visit(site, request)
     pending = visit.ticket("sign_out", values.get("ticket", ""))
     if pending is None or values.get("sign_out") != "yes":
-        raise stale(visit)
+        raise stale(visit, values)
     app = site.config.app(pending["client_id"]) if pending["client_id"] else None
     return visit.finish(_sign_out(visit, app, pending["redirect_uri"]))
 
@@ -145,14 +145,16 @@ def signed_out_page(
     person stays signed in."""
     if continue_url and not told and not still:
         return RedirectResponse(continue_url, 303, {"Cache-Control": "no-store"})
+    goes_on = bool(continue_url) and not still  # nobody could read a warning in two seconds
     context: dict[str, Any] = {
         "apps": told,
         "continue_url": continue_url,
+        "goes_on": goes_on,
         "continue_to": app_name if continue_url else None,
         "seconds": FRAME_SECONDS,
         "sent_to": sent_to,
         "still": still,
-        "script": pages.go_on(LONGEST_SECONDS) if told and continue_url else None,
+        "script": pages.go_on(LONGEST_SECONDS) if told and goes_on else None,
     }
     return pages.page(
         "idp_signed_out.html",

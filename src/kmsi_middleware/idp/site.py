@@ -7,7 +7,7 @@ in an app. So nothing here outlives a request.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,11 +25,21 @@ BODY_LIMIT = 64 * 1024
 
 
 class Refused(Exception):
-    """Ends the request with an error page, never a redirect."""
+    """Ends the request with an error page, never a redirect. ``back``: name and address of where the page leads back
+    to."""
 
-    def __init__(self, code: str, message: str, *, status: int = 400, title: str = "This request can’t be answered"):
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int = 400,
+        title: str = "This request can’t be answered",
+        back: tuple[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.status, self.title = code, message, status, title
+        self.back = back
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,11 @@ class Site:
     clock: Callable[[], float]
     backchannel: httpx.AsyncBaseTransport | None
     user_flow: str = ""
+
+    def way_back(self, values: Mapping[str, str]) -> tuple[str, str] | None:
+        """Name and address of the app that a page's form or link names, for a page that leads back to it."""
+        app = self.config.app(values.get("client_id", ""))
+        return (app.name, app.home) if app is not None else None
 
     def cookie_name(self, purpose: str) -> str:
         """Cookies ignore ports, so over plain http the port is in the name."""
@@ -143,19 +158,27 @@ class Visit:
         )
 
 
-def stale(visit: Visit) -> Refused:
+def stale(visit: Visit, values: Mapping[str, str]) -> Refused:
     """What answers a page's form that can't be matched with what it was shown for."""
+    back = visit.site.way_back(values)
     if visit.brought_nothing:
         return Refused(
             "page_expired",
             "Signing in needs a cookie. Allow cookies for this site, then go back to the app and start again.",
             title="Your browser did not keep our cookie",
+            back=back,
         )
     return Refused(
         "page_expired",
         "It is too old, or belongs to another browser. Go back to the app and start again.",
         title="This page is no longer good",
+        back=back,
     )
+
+
+def named(values: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The app that a page's form or link names, as a field of the next one."""
+    return [("client_id", values["client_id"])] if "client_id" in values else []
 
 
 def moment(seconds: float) -> str:

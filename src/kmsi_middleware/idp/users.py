@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,8 +19,16 @@ from starlette.responses import RedirectResponse, Response
 from . import pages
 from .back_channel import send_logout_tokens
 from .config import User
-from .site import Refused, Site, moment, own_form
+from .site import Refused, Site, moment, named, own_form, parameters
 from .user_store import UserStore
+
+_DONE = {
+    "sign_out": "Signed out in every browser.",
+    "revoke": "Sessions and tokens have ended.",
+    "disable": "Disabled. Sessions and tokens have ended.",
+    "enable": "Enabled.",
+    "change_password": "The password is changed. Sessions and tokens have ended.",
+}
 
 
 async def users(site: Site, request: Request) -> Response:
@@ -26,13 +36,14 @@ async def users(site: Site, request: Request) -> Response:
     if not site.config.show_passwords:
         raise Refused("not_found", "The identity provider has no such page.", status=404, title="There is nothing here")
     if request.method != "POST":
-        return _page(site)
+        return _page(site, parameters(request.url.query))
     values = await own_form(request, site)
     user = site.config.user(values.get("user", ""))
     if user is None:
         raise Refused("unknown_user", "No user of this name is known here.")
     tell = _do(site, user, values)
-    place = f"{site.path}/users#user-{site.config.users.index(user) + 1}"
+    said = urlencode([("done", values["event"]), ("user", user.username), *named(values)])
+    place = f"{site.path}/users?{said}#user-{site.config.users.index(user) + 1}"
     return RedirectResponse(place, 303, {"Cache-Control": "no-store"}, background=tell)
 
 
@@ -56,11 +67,15 @@ def _do(site: Site, user: User, values: dict[str, str]) -> BackgroundTask | None
     return None
 
 
-def _page(site: Site) -> Response:
+def _page(site: Site, given: dict[str, str]) -> Response:
+    """``given``: what was done last, and to whom; and the app that led here."""
     store = UserStore(site.store)
+    done = {given.get("user"): _DONE.get(given.get("done", ""))}
     context = {
         "action": f"{site.path}/users",
-        "users": [_shown(site, store, user) for user in site.config.users],
+        "hidden": named(given),
+        "back": site.way_back(given),
+        "users": [_shown(site, store, user) | {"done": done.get(user.username)} for user in site.config.users],
     }
     return pages.page("idp_users.html", context, form_action=["'self'"])
 

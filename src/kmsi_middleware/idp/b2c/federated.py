@@ -54,7 +54,7 @@ async def choose(site: Site, request: Request) -> Response:
     pending = visit.ticket("journey", given.get("ticket", ""))
     provider = site.config.identity_provider(given.get("provider", ""))
     if pending is None or pending["user_flow"] != site.user_flow or pending["step"] != "sign_in" or provider is None:
-        raise stale(visit)
+        raise stale(visit, given)
     visit.enter(known(site, pending["values"]).app.client_id)
     return visit.finish(await start(visit, pending["values"], provider))
 
@@ -93,7 +93,7 @@ async def answer(site: Site, request: Request) -> Response:
     pending = FlowVisit(site, request).ticket("federated", given.get("state", ""))
     provider = site.config.identity_provider(pending["provider"]) if pending else None
     if pending is None or provider is None or pending["user_flow"] not in site.config.user_flows:
-        raise stale(FlowVisit(site, request))
+        raise stale(FlowVisit(site, request), given)
     if given.get("iss", provider.issuer) != provider.issuer:  # RFC 9207, section 2.4
         raise Refused("federated_issuer_mismatch", f"This answer is not from {provider.name}.")
     site = replace(site, user_flow=pending["user_flow"])

@@ -28,6 +28,7 @@ from ..authorize import (
     authenticate,
     code_page,
     deliver,
+    hidden,
     is_code,
     known,
     sign_in_context,
@@ -130,18 +131,18 @@ def _ticket(visit: FlowVisit, step: str, values: dict[str, str], done: Done, use
     return visit.site.store.open_ticket("journey", visit.browser, pending)
 
 
-def _returned(site: Site, request: Request, ticket: str, *steps: str) -> tuple[FlowVisit, Ask, Done]:
+def _returned(site: Site, request: Request, values: dict[str, str], *steps: str) -> tuple[FlowVisit, Ask, Done]:
     """The browser that was shown a page of this flow, and what it was about."""
     visit = FlowVisit(site, request)
-    pending = visit.ticket("journey", ticket)
+    pending = visit.ticket("journey", values.get("ticket", ""))
     if pending is None or pending["user_flow"] != site.user_flow or (steps and pending["step"] not in steps):
-        raise stale(visit)
+        raise stale(visit, values)
     ask = known(site, pending["values"])
     visit.enter(ask.app.client_id)
     if "username" in pending:
         visit.resume()
         if visit.user is None or visit.user.username != pending["username"]:
-            raise stale(visit)
+            raise stale(visit, values)
     return visit, ask, Done(**pending["done"])
 
 
@@ -149,7 +150,7 @@ async def sign_in(site: Site, request: Request) -> Response:
     """What the sign-in page posts."""
     values = await own_form(request, site)
     ticket = values.get("ticket", "")
-    visit, ask, done = _returned(site, request, ticket, "sign_in")
+    visit, ask, done = _returned(site, request, values, "sign_in")
     user = authenticate(site, values)
     if user is None or user.disabled:
         error = f"{user.name} is disabled, and can’t sign in." if user else WRONG
@@ -162,7 +163,7 @@ async def second_factor(site: Site, request: Request) -> Response:
     """What the page that asks for the code posts."""
     values = await own_form(request, site)
     ticket = values.get("ticket", "")
-    visit, ask, done = _returned(site, request, ticket, "second_factor")
+    visit, ask, done = _returned(site, request, values, "second_factor")
     assert visit.user is not None
     if not is_code(visit.user, values):
         action = place(site, "/second-factor")
@@ -175,7 +176,7 @@ async def password(site: Site, request: Request) -> Response:
     """What the page of a password reset posts. Nobody is sent a mail: this is for development."""
     values = await own_form(request, site)
     ticket = values.get("ticket", "")
-    visit, ask, done = _returned(site, request, ticket, "password")
+    visit, ask, done = _returned(site, request, values, "password")
     user = site.config.active(values.get("username", ""))
     chosen = values.get("password", "")
     if user is None or user.password is None or not chosen.strip():
@@ -189,14 +190,14 @@ async def password(site: Site, request: Request) -> Response:
 async def profile(site: Site, request: Request) -> Response:
     """What the page of a profile editing posts."""
     values = await own_form(request, site)
-    visit, ask, done = _returned(site, request, values.get("ticket", ""), "profile")
+    visit, ask, done = _returned(site, request, values, "profile")
     return visit.finish(await proceed(visit, ask.values, replace(done, signed_in=True, confirmed=True)))
 
 
 async def leave(site: Site, request: Request) -> Response:
     """A link of a page, by which the person goes back to the app (rule 3)."""
     given = parameters(request.url.query)
-    visit, ask, _ = _returned(site, request, given.get("ticket", ""))
+    visit, ask, _ = _returned(site, request, given)
     message = _LEAVING.get(given.get("by", ""))
     if message is None:
         raise Refused("invalid_request", "There is no such way to leave.")
@@ -237,7 +238,7 @@ def _password_page(visit: FlowVisit, ask: Ask, ticket: str, username: str = "", 
         "user_flow": visit.site.user_flow,
         "app_name": ask.app.name,
         "action": place(visit.site, "/password"),
-        "hidden": [("ticket", ticket)],
+        "hidden": hidden(ask, ticket),
         "error": error,
         "username": username,
         "users": [user.username for user in listed if user.password is not None],
@@ -253,7 +254,7 @@ def _profile_page(visit: FlowVisit, ask: Ask, ticket: str, user: User) -> Respon
         "user_name": user.name,
         "claims": [("Username", "" if user.identity_provider else user.username), ("Email", user.email)],
         "action": place(visit.site, "/profile"),
-        "hidden": [("ticket", ticket)],
+        "hidden": hidden(ask, ticket),
         "cancel_url": _leave_url(visit.site, ticket, "cancel"),
     }
     return _page("idp_flow_profile.html", ask, context, None)

@@ -61,9 +61,10 @@ async def logout(site: Site, request: Request) -> Response:
 async def returned(site: Site, request: Request) -> Response:
     """Back from the federated provider."""
     visit = FlowVisit(site, request)
-    pending = visit.ticket("sign_out", parameters(request.url.query).get("state", ""))
+    values = parameters(request.url.query)
+    pending = visit.ticket("sign_out", values.get("state", ""))
     if pending is None:
-        raise stale(visit)
+        raise stale(visit, values)
     return visit.finish(_finished(site, pending))
 
 
