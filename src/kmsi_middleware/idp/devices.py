@@ -56,7 +56,8 @@ async def devices(site: Site, request: Request) -> Response:
         DeviceStore(site.store).note(device, cast("Event", event), site.clock(), mfa=mfa)
     else:
         raise Refused("invalid_request", f"No such thing as “{event}” happens to devices.")
-    place = f"{site.path}/devices{'?' if (asked := urlencode(named(values))) else ''}{asked}"
+    asked = urlencode(named(values))
+    place = f"{site.path}/devices?{asked}" if asked else f"{site.path}/devices"
     return visit.finish(RedirectResponse(place, 303, {"Cache-Control": "no-store"}))
 
 
