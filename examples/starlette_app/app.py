@@ -1,4 +1,4 @@
-"""A notebook with one page: sign-in, app data kept with the session, a public page, sign-out.
+"""A notebook: sign-in, app data kept with the session, a public page, sign-out.
 
 Runs alone, with the provider for development inside:  uvicorn app:app --app-dir examples/starlette_app
 Or with yours: set KMSI_ISSUER, KMSI_CLIENT_ID, KMSI_CLIENT_SECRET, KMSI_SECRET_KEYS and KMSI_BASE_URL.
@@ -17,7 +17,7 @@ from kmsi_middleware import KMSIMiddleware, SignInFacts, SignInSignals
 
 
 async def notebook(request: Request) -> Response:
-    return page(request, note=request.session.get("note", ""))
+    return page(request, "Notebook", note=request.session.get("note", ""))
 
 
 async def write(request: Request) -> Response:
@@ -27,18 +27,18 @@ async def write(request: Request) -> Response:
 
 
 async def payments(request: Request) -> Response:
-    return page(request, paying=True)
+    return page(request, "Payments")
 
 
 async def about(request: Request) -> Response:
-    return page(request, public=True)
+    return page(request, "Public page")
 
 
-def page(request: Request, **values: object) -> Response:
+def page(request: Request, heading: str, **values: object) -> Response:
     session = request.scope["kmsi"]  # None on a public page, when nobody is signed in
     until = datetime.fromtimestamp(session.expires_at, UTC) if session else None
-    other = os.environ.get("OTHER_APP")
-    return HTMLResponse(PAGE.render(user=request.user, session=session, until=until, other=other, **values))
+    known = {"user": request.user, "session": session, "until": until, "other": os.environ.get("OTHER_APP")}
+    return HTMLResponse(PAGE.render(heading=heading, **known, **values))
 
 
 def signals(sign_in: SignInFacts) -> SignInSignals:
@@ -49,7 +49,7 @@ def signals(sign_in: SignInFacts) -> SignInSignals:
 
 PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Notebook</title><link rel="icon" href="data:,">
+<title>{{ heading }}{% if heading != "Notebook" %} · Notebook{% endif %}</title><link rel="icon" href="data:,">
 <style>
   :root { color-scheme: light dark; --page: #f6f3ec; --card: #fff; --line: #ddd8cc; --text: #24211c; --ink: #8a4b14 }
   @media (prefers-color-scheme: dark) {
@@ -65,9 +65,9 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
   [action="/note"] button { background: var(--ink); color: var(--card) }
 </style>
 <main>
-<h1>Notebook</h1>
-{% if public %}<p>This page is public. Everything else here needs a sign-in.</p>
-{% elif paying %}<p>Payments, {{ user.display_name }}. With the demo’s policies, who is here has just signed in.</p>
+<h1>{{ heading }}</h1>
+{% if heading == "Public page" %}<p>This page is public. Everything else here needs a sign-in.</p>
+{% elif heading == "Payments" %}<p>Payments, {{ user.display_name }}. With the demo’s policies, who is here has just signed in.</p>
 {% else %}<form method="post" action="/note">
   <p><label for="note">Hello {{ user.display_name }}. What should this session remember?</label></p>
   <textarea id="note" name="note" rows="3" maxlength="280">{{ note }}</textarea> <button>Keep it</button>

@@ -88,6 +88,49 @@ def test_enter_in_the_checkbox_is_the_careful_answer_and_is_remembered(browser: 
     browser.sign_in(notebook, "Notebook", answer="")
     assert NOT_KEPT in browser.text
     assert decision(browser) == "remembered_answer"
+    # And that can be taken back.
+    browser.open(f"{notebook}.auth/sessions")
+    browser.press("Ask me again about staying signed in")
+    browser.wait("What was done", lambda: "You will be asked again" in browser.text)
+    browser.open(notebook)
+    browser.is_at(notebook, "Notebook")
+    browser.sign_out(notebook)
+    browser.open(notebook)
+    browser.pick("mia")
+    browser.sees(QUESTION)
+
+
+def test_a_no_in_another_tab_holds_and_a_late_answer_is_asked_for_again(browser: Browser, notebook: str) -> None:
+    browser.open(notebook)
+    browser.pick("mia")
+    browser.sees(QUESTION)
+    there, first = browser.url, browser.tab
+    second = browser.new_tab()
+    browser.open(there)
+    browser.sees(QUESTION)
+    browser.press("Yes")
+    browser.is_at(notebook, "Notebook")
+    assert KEPT in browser.text
+    browser.go_to(first)
+    browser.press("No")
+    browser.is_at(notebook, "Notebook")
+    assert NOT_KEPT in browser.text
+    assert decision(browser) == "answered_no"
+    # Signed out in the one tab, while the next question stands in the other.
+    browser.open(f"{notebook}.auth/login?prompt=login")
+    browser.pick("mia")
+    browser.sees(QUESTION)
+    browser.go_to(second)
+    browser.open(notebook)
+    browser.press("Sign out")
+    browser.is_signed_out(notebook)
+    browser.go_to(first)
+    browser.press("Yes")
+    browser.sees("Please sign in again")
+    assert "You were signed out meanwhile" in browser.text
+    browser.press("Sign in")
+    browser.pick("mia")
+    browser.sees(QUESTION)
 
 
 @played_in("chromium-blocked")

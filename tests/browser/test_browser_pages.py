@@ -97,10 +97,10 @@ def _signing_out(browser: Browser, demo: Demo, notebook: str) -> Iterator[str]:
     browser.is_signed_out(notebook)
     yield "signed-out"
     browser.open(f"{notebook}.auth/logout")
-    browser.sees("Sign out?")
+    browser.sees("You are not signed in here")
     yield "sign-out-asks-nobody"
     browser.open(f"{notebook}about")
-    browser.sees("Notebook")
+    browser.sees("Public page")
     yield "notebook-public"
     with browser.leaving():
         browser.js(

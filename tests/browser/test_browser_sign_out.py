@@ -93,7 +93,7 @@ def test_what_a_browser_keeps_of_a_page_that_was_left(browser: Browser, installe
     Firefox asks."""
     browser.sign_in(notebook, "Notebook")
     browser.open(f"{notebook}about")
-    browser.sees("Notebook")
+    browser.sees("Public page")
     seen = len(browser.fetched)
     browser.back()
     browser.is_at(notebook, "Notebook")
@@ -109,7 +109,7 @@ def test_a_kept_page_can_look_for_itself_whether_it_may_be_seen(browser: Browser
     browser.js(script)
     first = browser.tab
     browser.open(f"{notebook}about")
-    browser.sees("Notebook")
+    browser.sees("Public page")
     browser.new_tab()
     browser.open(notebook)
     browser.sees("Stay signed in?")

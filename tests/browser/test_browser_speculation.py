@@ -21,7 +21,7 @@ document.head.append(rules)
 def test_a_speculative_fetch_starts_no_sign_in(browser: Browser, notebook: str, way: str) -> None:
     target = f"{notebook}?page={way}"
     browser.open(f"{notebook}about")
-    browser.sees("Notebook")
+    browser.sees("Public page")
     browser.js(PREFETCH if way == "link" else SPECULATE, target, way)
     browser.wait("The fetch", lambda: any(f.url == target and f.status for f in browser.fetched))
     (fetched,) = [fetched for fetched in browser.fetched if fetched.url == target]
