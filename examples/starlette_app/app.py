@@ -67,7 +67,8 @@ PAGE = Environment(autoescape=True).from_string("""<!doctype html>
 <main>
 <h1>{{ heading }}</h1>
 {% if heading == "Public page" %}<p>This page is public. Everything else here needs a sign-in.</p>
-{% elif heading == "Payments" %}<p>Payments, {{ user.display_name }}. With the demo’s policies, who is here has just signed in.</p>
+{% elif heading == "Payments" %}
+<p>Payments, {{ user.display_name }}. With the demo’s policies, who is here has just signed in.</p>
 {% else %}<form method="post" action="/note">
   <p><label for="note">Hello {{ user.display_name }}. What should this session remember?</label></p>
   <textarea id="note" name="note" rows="3" maxlength="280">{{ note }}</textarea> <button>Keep it</button>

@@ -203,7 +203,7 @@ def test_header_injection_by_a_return_target_is_refused(door: str, target: str) 
 
 def adds_a_directive(origin: str) -> bool:
     """An issuer's metadata name an endpoint whose origin goes on as another directive of our policy."""
-    context = {"app_name": "Shop", "user_name": "Alice", "action": "/.auth/kmsi", "ticket": "x", "days": 30}
+    context = {"app_name": "Shop", "name": "Alice", "user_name": "", "action": "/.auth/kmsi", "ticket": "x", "days": 30}
     try:
         _, headers = PageRenderer().render("kmsi.html", context, form_action=("'self'", origin))
     except ValueError:

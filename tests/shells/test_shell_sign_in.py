@@ -130,11 +130,26 @@ def test_the_back_button_and_a_reload_are_harmless(world: World, browser: Browse
     browser.submit(page, answer="yes")
     kept = browser.session_cookie()
     assert browser.click(page.url, page).url == f"{HOME}/page"  # back to the question
-    assert browser.submit(page, answer="no").url == f"{HOME}/page"  # and another answer, too late
+    assert browser.submit(page, answer="yes").url == f"{HOME}/page"  # and the answer once more
     callback = next(hop.url for hop in page.trail if "/callback?" in hop.url)
     assert browser.visit(callback).url == f"{HOME}/page"  # and back once more
     assert browser.session_cookie() == kept
     assert browser.who() == "Mia Member"
+
+
+def test_a_no_in_another_tab_holds_over_the_yes(world: World, browser: Browser) -> None:
+    world.app()
+    page = browser.submit(browser.visit("/page"), pick="mia")
+    browser.submit(page, answer="yes")
+    kept = browser.session_cookie()
+    assert browser.submit(page, answer="no").url == f"{HOME}/page"
+    left = browser.session_cookie()
+    assert kept is not None
+    assert left is not None
+    assert (left.value, left.until is None, kept.until is None) == (kept.value, True, False)
+    assert browser.who() == "Mia Member"
+    assert browser.submit(page, answer="yes").url == f"{HOME}/page"  # which changes nothing any more
+    assert browser.session_cookie() == left
 
 
 def test_the_answer_counts_only_from_this_origin_and_this_browser(world: World, browser: Browser) -> None:
