@@ -26,7 +26,7 @@ def test_front_channel_logout_from_a_cross_site_frame(
     browser.sign_in(tea, "Tea counter")
     first = browser.tab
     browser.open(f"{notebook}about")  # another site, while the browser may keep the page that was left
-    browser.sees("Notebook")
+    browser.sees("Public page")
     browser.new_tab()
     browser.open(notebook)
     browser.sees("Stay signed in?")
