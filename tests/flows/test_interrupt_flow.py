@@ -271,6 +271,11 @@ def test_a_made_up_ticket_is_refused(world: World, browser: Browser, ticket: str
         assert world.asked == []
 
 
+def test_a_ticket_of_an_older_version_is_refused(world: World, browser: Browser) -> None:
+    old = world.app.seals.sign("interrupt", ["name", "/orders"], world.now)
+    assert code_of(browser.get(f"/.auth/kmsi?ticket={old}")) == "interrupt_unknown"
+
+
 def test_a_ticket_of_another_deployment_is_refused(world: World, browser: Browser) -> None:
     at = browser.to_interrupt()
     world.configure(secret_keys=("another key another key another key",))

@@ -451,7 +451,7 @@ class Apps:
                 "error_description": hostile.text(["AADSTS50105: x"]),
                 "iss": hostile.text([ISSUER]),
                 "sid": hostile.text(["sid-1"]),
-                "ticket": hostile.text([SEALS.sign("interrupt", ["n", "/"], NOW)]),
+                "ticket": hostile.text([SEALS.sign("interrupt", ["n", "/", "c"], NOW)]),
                 "ask": hostile.text(["x"]),
                 "target_link_uri": hostile.text(["/", "https://evil.example"]),
             }
