@@ -106,6 +106,12 @@ def test_a_state_brings_its_transaction_back() -> None:
     assert b"consent" not in sealed
 
 
+def test_a_state_of_an_older_version_is_none_of_ours() -> None:
+    """Whoever was on the way to sign in while the app was upgraded begins again."""
+    state = SEALS.seal("state", {"i": "id", "r": "/", "t": T0, "p": ""}, T0)
+    assert opened_state(state, SEALS, T0 + 5) is None
+
+
 @pytest.mark.parametrize(
     ("after", "good"),
     [
