@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # How many files of tests run beside each other in a full run.
 BESIDE ?= 2
-ALL_TESTS := -m pytest --numprocesses $(BESIDE) --dist loadfile
+ALL_TESTS := -m pytest --numprocesses $(BESIDE) --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 
 .PHONY: demo test lowest highest audit attacks security conformance conformance-suite lint bench bench-scale \
