@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both set everything up in .venv by themselves.
 PYTHON ?= python3
-# How many files of tests run beside each other in a full run.
+# How many files of tests run beside each other in a full run (tests/conftest.py).
 BESIDE ?= 2
 ALL_TESTS := -m pytest --numprocesses $(BESIDE) --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin

@@ -367,7 +367,8 @@ def lower(headers: dict[str, str]) -> dict[str, str]:
 
 def nothing_went_wrong(browser: Browser, issuer: str) -> None:
     """No page broke its own Content-Security-Policy, none loaded anything, and none of ours could run a script."""
-    assert [line for line in browser.console if "Clear-Site-Data" not in line] == []
+    said = [line for line in browser.console if "Clear-Site-Data" not in line]
+    assert not said, said
     for fetched in browser.fetched:
         where = f"{fetched.method} {fetched.url}"
         # Every page of ours names its icon; what is no page, such as /.auth/me, can't.

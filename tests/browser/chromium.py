@@ -183,11 +183,12 @@ class Chromium(Browser):
         self._console: list[str] = []
         self._open: dict[str, Fetched] = {}
         self._sent: list[Sent] = []
-        self._since = time.monotonic()
+        self._since, self._opened = time.monotonic(), time.time()
 
     def _read_logs(self) -> None:
         for entry in self.driver.get_log("browser"):
-            if not (entry["source"] == "network" and "the server responded with a status of 4" in entry["message"]):
+            is_refusal = entry["source"] == "network" and "the server responded with a status of 4" in entry["message"]
+            if entry["timestamp"] / 1000 >= self._opened and not is_refusal:  # else of a page that was closed before
                 self._console.append(f"{entry['level']}: {entry['message']}")
         for entry in self.driver.get_log("performance"):
             event = json.loads(entry["message"])["message"]
