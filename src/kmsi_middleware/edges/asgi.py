@@ -26,7 +26,7 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import KMSIError, Refused, SessionRequired, Unavailable
+from ..vocabulary.errors import KMSIError, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request, Site
 from ..vocabulary.session import Session
 from .asgi_wire import (
@@ -50,7 +50,7 @@ from .live_asgi import Connections, Stream, WebSocket, is_disconnect
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
-from .token_access import TOKENS, TokenAccess
+from .token_access import TOKENS, TokenAccess, note_failure
 from .wire import (
     IDP,
     Clients,
@@ -155,9 +155,7 @@ class ASGIShell:
 
     async def _answered_instead(self, scope: Scope, data: AppData, send: Send) -> bool:
         """Rule 5. Whether it was answered instead of the app."""
-        error = sys.exception()  # which a framework is about to make a reply of
-        if isinstance(error, SessionRequired):
-            data.failure = data.failure or error
+        note_failure(data, sys.exception())  # which a framework is about to make a reply of
         if data.failure is None:
             return False
         now = self._clock()
@@ -171,8 +169,7 @@ class ASGIShell:
     async def _escaped(self, error: KMSIError, scope: Scope, send: Send) -> None:
         """Rule 5, for an error that went through the app. Raises it again unless it was answered."""
         data: AppData = scope[TOKENS][1]
-        if isinstance(error, SessionRequired):  # which an app may raise by itself
-            data.failure = data.failure or error
+        note_failure(data, error)
         if data.failure is not error:
             raise error
         if data.discarded:

@@ -19,7 +19,7 @@ from ..flows import guard, tokens
 from ..flows.deployment import Deployment
 from ..rules.app_data import AppData
 from ..vocabulary.effects import Flow
-from ..vocabulary.errors import KMSIError
+from ..vocabulary.errors import KMSIError, SessionRequired
 from ..vocabulary.messages import Busy, Reply, Request
 from .services import Services
 
@@ -81,6 +81,12 @@ def _noted(carrier: Carrier) -> Iterator[None]:
         data: AppData = carrier[TOKENS][1]
         data.touched, data.failure = True, error
         raise
+
+
+def note_failure(data: AppData, error: BaseException | None) -> None:
+    """Rule 2, for an error that the app may have raised by itself."""
+    if isinstance(error, SessionRequired):
+        data.failure = data.failure or error
 
 
 def _is_in_event_loop() -> bool:

@@ -22,13 +22,13 @@ from ..flows import dispatch, guard, sessions
 from ..flows.deployment import Deployment
 from ..flows.replies import unavailable
 from ..rules.app_data import AppData, NoSession
-from ..vocabulary.errors import KMSIError, Refused, SessionRequired, Unavailable
+from ..vocabulary.errors import KMSIError, Refused, Unavailable
 from ..vocabulary.messages import Reply, Request, Site
 from .live import Chunks, LiveSessions, may_be_long
 from .pages import PageRenderer
 from .services import Services
 from .settled import Settled, SettledSessions
-from .token_access import TOKENS, TokenAccess
+from .token_access import TOKENS, TokenAccess, note_failure
 from .wire import (
     IDP,
     Clients,
@@ -176,8 +176,7 @@ class WSGIShell:
     def _instead(self, environ: Environ, error: Exception | None = None) -> Reply | None:
         """Rule 5: what to answer instead of an app that failed, by this very ``error`` if there is one."""
         data: AppData = environ[TOKENS][1]
-        if isinstance(error, SessionRequired):  # which an app may raise by itself
-            data.failure = data.failure or error
+        note_failure(data, error)
         if data.failure is None or error not in (None, data.failure):
             return None
         now = self._clock()

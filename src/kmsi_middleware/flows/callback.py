@@ -39,7 +39,7 @@ from ..vocabulary.session import Session
 from ..vocabulary.signals import SignInFacts, SignInSignals
 from . import access, confirmation, forms, fresh, id_tokens, interrupt, log, replies, sessions, user_flows
 from .deployment import Deployment
-from .sign_in import again, begin, failed, redirect_uri
+from .sign_in import again, begin, failed, redirect_uri, without_cookie
 
 BOUNCE_SECONDS = 60
 
@@ -280,8 +280,6 @@ def _once_more(app: Deployment, request: Request, now: float, transaction: Trans
     kept = yield ReadTicket(_why(transaction))
     if kept is not None:
         return failed(app, request, now, transaction, _error(*json.loads(kept)))
-    suffix = cookies.TRANSACTION + transaction.cookie_suffix
-    was_there = cookies.named(request.header("cookie"), request.site, suffix)
     sign_in = login_url(request.site, app.prefix, transaction.return_to)
     return replies.error_page(
         app,
@@ -294,7 +292,7 @@ def _once_more(app: Deployment, request: Request, now: float, transaction: Trans
         correlation_id=transaction.correlation_id,
         retry_url=sign_in,
         ways=[("Sign in", sign_in)],
-        cookies=(cookies.clear_cookie(request.site, suffix),) if was_there else (),
+        cookies=without_cookie(request, transaction),
     )
 
 

@@ -40,6 +40,16 @@ def _known(sign_in: SignIn) -> dict[str, Any]:
     }
 
 
+def _known_of(session: Session) -> dict[str, Any]:
+    """The same, of a session that there is."""
+    return {
+        "claims": session.claims,
+        "risk": session.signals.get("risk"),
+        "decision": session.decision,
+        "persistent": session.persistent,
+    }
+
+
 def success(app: Deployment, request: Request, now: float, session: Session, sign_in: SignIn) -> AppendSignIn:
     """A session began."""
     return _append(
@@ -61,10 +71,7 @@ def no_after_yes(app: Deployment, request: Request, now: float, session: Session
         request,
         now,
         session.correlation_id,
-        claims=session.claims,
-        risk=session.signals.get("risk"),
-        decision=session.decision,
-        persistent=session.persistent,
+        **_known_of(session),
     )
 
 
@@ -77,11 +84,8 @@ def reported(
         request,
         now,
         session.correlation_id,
-        claims=session.claims,
-        risk=session.signals.get("risk"),
+        **_known_of(session),
         applied=applied,
-        decision=session.decision,
-        persistent=session.persistent,
         interactive=False,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from typing import Any
 
@@ -273,27 +273,21 @@ def change(session: Session, **changes: Any) -> Flow[Session]:
 
 def end_persistence(session: Session, **changes: Any) -> Flow[Session | None]:
     """Make a session non-persistent, whoever else writes to it meanwhile. ``None``: it has ended."""
-    current: object = session
-    for _ in range(MOST_ATTEMPTS):
-        if not isinstance(current, Session):
-            return None
-        changed = replace(current, persistent=False, **changes, version=current.version + 1)
-        try:
-            yield SaveSession(changed)
-        except StoreConflict:
-            current = yield LoadSession(session.key)
-        else:
-            return changed
-    raise Unavailable("the session changes too quickly to be saved")
+    return (yield from _save(session, lambda current: replace(current, persistent=False, **changes)))
 
 
 def save_data(session: Session, written: dict[str, Any], removed: frozenset[str]) -> Flow[Session | None]:
     """Apply one request's changes to the app's data. ``None``: the session ended meanwhile, nothing was saved."""
+    return (yield from _save(session, lambda current: replace(current, data=merged(current.data, written, removed))))
+
+
+def _save(session: Session, change: Callable[[Session], Session]) -> Flow[Session | None]:
+    """Save a change that holds whoever else writes meanwhile: it is made to what they have written."""
     current: object = session
     for _ in range(MOST_ATTEMPTS):
         if not isinstance(current, Session):
             return None
-        changed = replace(current, data=merged(current.data, written, removed), version=current.version + 1)
+        changed = replace(change(current), version=current.version + 1)
         try:
             yield SaveSession(changed)
         except StoreConflict:

@@ -225,9 +225,6 @@ def failed(
     user_name: str = "",
 ) -> Reply:
     """A sign-in that came to nothing: a page that says why, and ``user_name`` whose it was, where that is known."""
-    cookie = cookies.TRANSACTION + transaction.cookie_suffix
-    was_there = cookies.named(request.header("cookie"), request.site, cookie)
-    gone = (cookies.clear_cookie(request.site, cookie),) if was_there else ()
     return replies.sign_in_failed(
         app,
         request,
@@ -236,5 +233,12 @@ def failed(
         correlation_id=transaction.correlation_id,
         back=transaction.return_to,
         user_name=user_name,
-        cookies=gone,
+        cookies=without_cookie(request, transaction),
     )
+
+
+def without_cookie(request: Request, transaction: Transaction) -> tuple[str, ...]:
+    """What takes a transaction's cookie away, where there is one."""
+    cookie = cookies.TRANSACTION + transaction.cookie_suffix
+    was_there = cookies.named(request.header("cookie"), request.site, cookie)
+    return (cookies.clear_cookie(request.site, cookie),) if was_there else ()
