@@ -369,7 +369,7 @@ class Settings:
     password_change_url: str | None = _setting(
         None,
         unit="URL",
-        effect="Where a person is sent whom a policy tells to change the password.",
+        effect="Where a person who is told by a policy to change the password can do it: our page links to it.",
         source="Entra ID, “Configure authentication session management”: policy 3",
     )
     country_database: str | None = _setting(
